@@ -1,0 +1,83 @@
+"""Sample keys: how a member's name splits, and the seeded hash that orders keys.
+
+The hash is what "random" means in dprune: a pick by hash depends on the key and the seed alone, never
+on the order in which shards or files were read.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dprune_cli.core.seeds import derive
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_A = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_B = np.uint64(0x94D049BB133111EB)
+_CHUNK = 1 << 20
+
+
+def split_name(name: str) -> tuple[str, str] | None:
+    """Key and field of a member's name: WebDataset's rule, the first dot of the base name divides.
+
+    Returns None for a name without a key (`.hidden`) or without a field (`README`).
+
+    >>> split_name("cats/img.v2.JPG"), split_name("a.b/c.cls"), split_name("dir/.hidden")
+    (('cats/img', 'v2.jpg'), ('a.b/c', 'cls'), None)
+    """
+    folder, slash, base = name.rpartition("/")
+    stem, dot, field = base.partition(".")
+    if not stem or not dot:
+        return None
+    return folder + slash + stem, field.lower()
+
+
+def hash_keys(keys: pa.Array | pa.ChunkedArray | list[str], seed: int = 0) -> NDArray[np.uint64]:
+    """A seeded 64-bit hash of every key, shape (N,).
+
+    Every 8 bytes of a key pass through the finaliser of splitmix64 (Steele, Lea, Flood, "Fast splittable
+    pseudorandom number generators", OOPSLA 2014), chained with what came before, the length first. It
+    is vectorised over keys because a cryptographic hash a key takes longer than sorting the table does.
+    """
+    array = keys if isinstance(keys, (pa.Array, pa.ChunkedArray)) else pa.array(keys, pa.string())
+    chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
+    start = np.uint64(derive(seed, "key"))
+    hashed = [
+        _hash_chunk(chunk.slice(first, _CHUNK).cast(pa.large_binary()), start)
+        for chunk in chunks
+        for first in range(0, len(chunk), _CHUNK)
+    ]
+    return np.concatenate(hashed) if hashed else np.empty(0, np.uint64)
+
+
+def _hash_chunk(chunk: pa.Array, start: np.uint64) -> NDArray[np.uint64]:
+    _, offset_buffer, data_buffer = chunk.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+    data = np.frombuffer(data_buffer or b"", np.uint8)[offsets[0] : offsets[-1]]
+    # Eight zero bytes after the end let the last word of the last key be read like any other.
+    padded = np.concatenate([data, np.zeros(8, np.uint8)])
+    words = np.lib.stride_tricks.sliding_window_view(padded, 8)
+    begin, length = offsets[:-1] - offsets[0], np.diff(offsets)
+    state = _mix(start + length.astype(np.uint64) * _GOLDEN)
+    rows = np.arange(len(length))
+    for position in range(0, int(length.max(initial=0)), 8):
+        rows = rows[length[rows] > position]
+        block = words[begin[rows] + position].copy()
+        left = length[rows] - position
+        word = block.view("<u8").reshape(-1)
+        unused = (8 * np.maximum(8 - left, 0)).astype(np.uint64)
+        word = (word << unused) >> unused
+        state[rows] = _mix((state[rows] ^ word) + _GOLDEN)
+    return state
+
+
+def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    value = (value ^ (value >> np.uint64(30))) * _MIX_A
+    value = (value ^ (value >> np.uint64(27))) * _MIX_B
+    return value ^ (value >> np.uint64(31))
+
+
+def uniform(hashes: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Hashes as numbers in [0, 1)."""
+    return (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,0 +1,92 @@
+"""The rows of a data set: what the index of DATA yields and every later step refers to by row number.
+
+Rows are numbered once, in sorted (shard, offset) order; a batch carries its row numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dprune_cli.io.table import DICTIONARY, OK, ScoreTable, TableMeta, fingerprint
+
+MISSING = -1
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N samples of one data set.
+
+    Attributes:
+        root: DATA exactly as typed, one entry an argument.
+        base: folder that the shard names are relative to.
+        shards: names of shards, or of image files, relative to `base`.
+        keys: (N,) sample keys; unique among rows whose status is `ok`.
+        label: (N,) class ids, -1 where unknown.
+        group: (N,) group ids, -1 where unknown, or None if no group field was asked for.
+        shard: (N,) index into `shards`.
+        offset, size: (N,) byte span of all members of the sample in its shard; -1 for image files.
+        image_offset, image_size: (N,) byte span of the encoded image alone; (0, file size) for image
+            files; -1 where the sample has no image.
+        status: (N,) `ok`, or why the sample cannot be used.
+        classes, groups: names by id.
+        reading: options that the index was made with (label field, group field), to make it again.
+    """
+
+    root: list[str]
+    base: Path
+    shards: list[str]
+    keys: list[str]
+    label: NDArray[np.int32]
+    group: NDArray[np.int32] | None
+    shard: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
+    image_offset: NDArray[np.int64]
+    image_size: NDArray[np.int64]
+    status: NDArray[np.object_]
+    classes: list[str]
+    groups: list[str]
+    reading: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def ok(self) -> NDArray[np.bool_]:
+        """(N,) rows that can be used."""
+        return np.asarray(self.status == OK, bool)
+
+    def path(self, row: int) -> Path:
+        """The shard or image file that holds a row."""
+        return self.base / self.shards[int(self.shard[row])]
+
+    def table(self) -> ScoreTable:
+        """The score table of these samples, without any score yet."""
+        columns = {
+            "key": pa.array(self.keys, pa.string()),
+            "label": _nullable(self.label, pa.int32()),
+            "shard": pa.DictionaryArray.from_arrays(pa.array(self.shard), pa.array(self.shards, pa.string())),
+            "offset": _nullable(self.offset, pa.int64()),
+            "size": _nullable(self.size, pa.int64()),
+            "status": pa.array(self.status.tolist(), pa.string()).dictionary_encode().cast(DICTIONARY),
+        }
+        if self.group is not None:
+            columns["group"] = _nullable(self.group, pa.int32())
+        order = ["key", "label", "group", "shard", "offset", "size", "status"]
+        data = pa.table({name: columns[name] for name in order if name in columns})
+        meta = TableMeta(
+            fingerprint=fingerprint(data),
+            root=self.root[0] if len(self.root) == 1 else self.root,
+            classes=self.classes,
+            groups=self.groups,
+            reading=self.reading,
+        )
+        return ScoreTable(data, meta, " ".join(self.root))
+
+
+def _nullable(values: NDArray[np.integer], kind: pa.DataType) -> pa.Array:
+    return pa.array(values, kind, mask=values == MISSING)
