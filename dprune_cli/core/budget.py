@@ -7,6 +7,7 @@ is round-half-up(F * N) of them, computed in decimal, so that 0.15 of 10 is 2 an
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,9 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from dprune_cli.core.errors import BudgetError, UsageError
 
-# Real shares come out of float arithmetic; two remainders closer than this are the same remainder,
-# and the tie goes to the lower class id instead of to the rounding error.
-_DECIMALS = 9
+# Real shares come out of float arithmetic, whose error is about 5e-9 at classes of ten million samples;
+# remainders that agree to this many decimals are the same, and the tie goes to the lower class id
+# instead of to the rounding error.
+_DECIMALS = 6
+
+
+_NUMBER = re.compile(r"(?P<number>\d{1,18}(\.\d{0,18})?|\.\d{1,18})(?P<percent>%?)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -43,18 +48,14 @@ class Budget:
         return count
 
 
-def parse_budget(text: str) -> Budget:
+def parse_budget(text: str, option: str = "--keep") -> Budget:
     """A budget from `0.3`, `30%` or `5000`."""
     body = text.strip()
-    percent = body.endswith("%")
-    try:
-        amount = Fraction(body.removesuffix("%"))
-    except (ValueError, ZeroDivisionError):
-        amount = Fraction(-1)
-    if amount < 0 or "/" in body:
-        raise UsageError(f"{text!r} is no budget: write a fraction (0.3 or 30%) or a count (5000)")
-    is_count = body.isdecimal()
-    return Budget(body, amount / 100 if percent else amount, is_count)
+    match = _NUMBER.fullmatch(body)
+    if match is None:
+        raise UsageError(f"{option} {text}: write a fraction (0.3 or 30%) or a count (5000)")
+    amount = Fraction(match["number"])
+    return Budget(body, amount / 100 if match["percent"] else amount, body.isdecimal())
 
 
 def round_half_up(value: Fraction) -> int:
@@ -65,9 +66,9 @@ def round_half_up(value: Fraction) -> int:
 def fill(weights: ArrayLike, caps: ArrayLike, total: float) -> NDArray[np.float64]:
     """Real shares n_k = min(caps_k, lambda * weights_k) that sum to `total`.
 
-    lambda is found by sorting the weights: the classes with the most weight for their cap saturate
-    first. When every class that still has room has weight 0, the rest is spread over those classes in
-    proportion to their caps.
+    Classes that the present lambda would fill beyond their cap are set to it, and lambda is found again
+    for the others, so it ends after at most C passes. When every class that still has room has weight 0,
+    the rest is spread over those classes in proportion to their caps.
 
     Args:
         weights: (C,) at least 0.

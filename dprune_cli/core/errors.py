@@ -33,3 +33,17 @@ class BadSamplesError(DpruneError):
     """The command finished, but more samples failed than `--max-errors` allows."""
 
     exit_code = 5
+
+
+class ClosedPipe(DpruneError):  # noqa: N818 - it ends a command quietly, as `head` does
+    """Whoever read our standard output has gone."""
+
+    exit_code = 0
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM; not an `Exception`, so that nothing but the command line catches it."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.exit_code = 128 + signal_number

@@ -65,7 +65,7 @@ class Registry(Generic[T]):
 
 def parameters(method: Any) -> dict[str, Any]:
     """A method's parameters by name, as they go into a table's metadata."""
-    return {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    return {field.name: getattr(method, field.name) for field in dataclasses.fields(method) if field.init}
 
 
 def _split_parameters(text: str) -> dict[str, str]:
@@ -80,11 +80,15 @@ def _split_parameters(text: str) -> dict[str, str]:
 
 def _convert(owner: str, cls: type, given: dict[str, str]) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
-    known = [field.name for field in dataclasses.fields(cls)]
+    known = [field.name for field in dataclasses.fields(cls) if field.init]
     for name in given:
         if name not in known:
             choices = f"it has {', '.join(known)}" if known else "it has none"
             raise UsageError(f"{owner} has no parameter {name!r}; {choices}")
+    for item in dataclasses.fields(cls):
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if item.init and required and item.name not in given:
+            raise UsageError(f"{owner} needs {item.name}: write {owner.split()[-1]}:{item.name}=...")
     return {name: convert(f"{owner}:{name}", hints[name], text) for name, text in given.items()}
 
 

@@ -1,0 +1,1 @@
+"""Numbers about predictions, rankings and selections: pure functions of NumPy arrays."""

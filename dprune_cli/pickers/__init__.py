@@ -1,0 +1,1 @@
+"""Pickers: which samples of one class or group to keep. One file a picker; see `base`."""

@@ -1,0 +1,110 @@
+"""Settings that `score` and `train` share, each declared once.
+
+A field's type, default and help text are the command-line option, the key of a recipe file and the entry
+in a run's `config.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dprune_cli.core.errors import DataError, UsageError
+
+
+def option(default: Any, help: str, panel: str) -> Any:
+    """A dataclass field that is also a command-line option."""
+    return dataclasses.field(default=default, metadata={"help": help, "panel": panel})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How DATA is read."""
+
+    label_field: str | None = option(None, "Label field of .json members; else .cls members.", "Data")
+    group_field: str | None = option(None, "Group field of .json members; 'label,place' crosses two.", "Data")
+    classes: Path | None = option(None, "Class names, one a line in the order of their ids.", "Data")
+    spool: str | None = option(None, "Folder that keeps a tar stream read from '-'.", "Data")
+    max_errors: str = option("0.1%", "Bad samples to tolerate, a fraction or a count.", "Data")
+    image_size: int | None = option(None, "Side of the model's input in pixels; else from the data.", "Data")
+    cache_memory: str | None = option(
+        None, "Memory for decoded images (2GB); default a quarter of RAM or of free GPU memory.", "Data"
+    )
+    workers: int | None = option(None, "Decoding threads; default one a core.", "Data")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained."""
+
+    model: str | None = option(
+        None,
+        "tiny, resnet18/34/50, vgg16/19, torchvision:NAME or package.module:factory; "
+        "default tiny on a CPU, resnet18 on a GPU.",
+        "Model",
+    )
+    init: Path | None = option(None, "Start from these weights (.safetensors).", "Model")
+    compile: bool = option(False, "Compile the model with torch.compile.", "Model")
+    device: str | None = option(None, "cpu or cuda; default the GPU if there is one.", "Model")
+    epochs: int = option(30, "Epochs of the schedule.", "Training")
+    batch_size: int = option(128, "Samples a step.", "Training")
+    lr: float = option(0.1, "Peak learning rate.", "Training")
+    momentum: float = option(0.9, "Momentum of SGD.", "Training")
+    nesterov: bool = option(True, "Nesterov momentum.", "Training")
+    weight_decay: float = option(5e-4, "Weight decay.", "Training")
+    schedule: Literal["cosine", "step", "constant"] = option("cosine", "Learning-rate schedule.", "Training")
+    milestones: str = option("0.5,0.75", "Fractions of the run at which 'step' drops the rate.", "Training")
+    lr_drop: float = option(0.1, "Factor of each drop of 'step'.", "Training")
+    warmup: float = option(0.0, "Epochs of linear warm-up.", "Training")
+    label_smoothing: float = option(0.0, "Label smoothing, 0 to 1.", "Training")
+    clip_norm: float | None = option(None, "Clip the gradient to this norm.", "Training")
+    amp: bool = option(True, "bfloat16 autocast on GPUs.", "Training")
+    flip: bool = option(True, "Augment: horizontal flips.", "Training")
+    shift: int = option(4, "Augment: random shift of small images, at most this many pixels.", "Training")
+    cutout: int = option(0, "Augment: side of a square cut out; 0 for none.", "Training")
+    seed: int = option(0, "Fixes every random choice.", "Training")
+
+    def check(self) -> None:
+        """`UsageError` for a value that makes no sense."""
+        positive = {"epochs": self.epochs, "batch-size": self.batch_size, "lr": self.lr}
+        for name, value in positive.items():
+            if not value > 0:
+                raise UsageError(f"--{name} {value}: it must be positive")
+        if not 0 <= self.label_smoothing < 1:
+            raise UsageError(f"--label-smoothing {self.label_smoothing} is not in [0, 1)")
+        if self.nesterov and self.momentum <= 0:
+            raise UsageError("--nesterov needs --momentum above 0; or give --no-nesterov")
+        self.drops()
+
+    def drops(self) -> list[float]:
+        """The milestones as fractions of the run, ascending."""
+        try:
+            drops = sorted(float(text) for text in self.milestones.split(",") if text.strip())
+        except ValueError:
+            drops = [-1.0]
+        if not all(0 < drop < 1 for drop in drops):
+            raise UsageError(f"--milestones {self.milestones}: write fractions of the run such as 0.5,0.75")
+        return drops
+
+
+def read_recipe(path: Path, known: set[str]) -> dict[str, Any]:
+    """Options from a TOML file; names as on the command line, with - or _.
+
+    Raises:
+        DataError: there is no such file, or it is no TOML.
+        UsageError: a name that is none of `known`.
+    """
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: this is no TOML: {error}") from None
+    options = {name.replace("-", "_"): value for name, value in values.items()}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise UsageError(f"{path}: this command has no option {unknown[0]!r}")
+    return options

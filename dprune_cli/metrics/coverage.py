@@ -1,0 +1,77 @@
+"""What a selection leaves of every class or group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Samples of every stratum before and after.
+
+    Attributes:
+        available: (S,) samples that could be kept.
+        kept: (S,) samples that are kept.
+    """
+
+    available: NDArray[np.int64]
+    kept: NDArray[np.int64]
+
+    @property
+    def density(self) -> NDArray[np.float64]:
+        """(S,) kept / available in [0, 1]; NaN for a stratum that had nothing to keep."""
+        result = np.full(self.available.shape, np.nan)
+        np.divide(self.kept, self.available, out=result, where=self.available > 0)
+        return result
+
+    @property
+    def smallest(self) -> int | None:
+        """The stratum with the fewest kept samples among those that had any; the lowest id of equals."""
+        present = np.flatnonzero(self.available > 0)
+        return int(present[np.argmin(self.kept[present])]) if len(present) else None
+
+    @property
+    def empty(self) -> list[int]:
+        """Strata that had samples and keep none."""
+        return np.flatnonzero((self.available > 0) & (self.kept == 0)).tolist()
+
+
+def cover(stratum: ArrayLike, keep: ArrayLike, strata: int) -> Coverage:
+    """The coverage of a selection.
+
+    Args:
+        stratum: (N,) stratum ids of the samples that could be kept, 0 to `strata` - 1.
+        keep: (N,) whether each is kept.
+        strata: how many strata there are.
+
+    >>> found = cover([0, 0, 1, 1, 1, 2], [1, 0, 1, 1, 1, 0], 4)
+    >>> found.density.tolist(), found.smallest, found.empty
+    ([0.5, 1.0, 0.0, nan], 2, [2])
+    """
+    ids = np.asarray(stratum, np.int64)
+    kept = ids[np.asarray(keep, bool)]
+    return Coverage(np.bincount(ids, minlength=strata), np.bincount(kept, minlength=strata))
+
+
+def correlate(density: ArrayLike, recall: ArrayLike) -> float | None:
+    """Pearson correlation of density with recall over the strata where both are known.
+
+    A fair selection keeps more of what is hard, so for DRoP it is negative. None where it is undefined:
+    fewer than two strata, or one of the two is constant.
+
+    >>> correlate([0.2, 0.4, 0.9], [0.9, 0.8, 0.55]), correlate([0.3, 0.3], [0.9, 0.1])
+    (-1.0, None)
+    """
+    first, second = np.asarray(density, np.float64), np.asarray(recall, np.float64)
+    known = ~(np.isnan(first) | np.isnan(second))
+    first, second = first[known], second[known]
+    # The spread is compared with the size of the numbers, because the mean of equal numbers may differ
+    # from them in the last bit and would turn a constant into noise.
+    if len(first) < 2 or any(np.ptp(values) <= 1e-12 * np.abs(values).max() for values in (first, second)):
+        return None
+    first, second = first - first.mean(), second - second.mean()
+    value = float(first @ second / np.sqrt((first @ first) * (second @ second)))
+    return round(min(1.0, max(-1.0, value)), 12)
