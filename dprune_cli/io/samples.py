@@ -5,6 +5,7 @@ Rows are numbered once, in sorted (shard, offset) order; a batch carries its row
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,8 @@ class Samples:
         status: (N,) `ok`, or why the sample cannot be used.
         classes, groups: names by id.
         reading: options that the index was made with (label field, group field), to make it again.
+        damage: what is wrong with shards, one line each; the rows are what precedes the damage.
+        hint: what the user may have meant, if the labels look wrong; else empty.
     """
 
     root: list[str]
@@ -52,6 +55,8 @@ class Samples:
     classes: list[str]
     groups: list[str]
     reading: dict[str, str]
+    damage: tuple[str, ...] = ()
+    hint: str = ""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -59,6 +64,21 @@ class Samples:
     def ok(self) -> NDArray[np.bool_]:
         """(N,) rows that can be used."""
         return np.asarray(self.status == OK, bool)
+
+    def take(self, rows: NDArray[np.int64]) -> Samples:
+        """Only these rows, in this order, with new row numbers."""
+        return dataclasses.replace(
+            self,
+            keys=[self.keys[row] for row in rows],
+            label=self.label[rows],
+            group=None if self.group is None else self.group[rows],
+            shard=self.shard[rows],
+            offset=self.offset[rows],
+            size=self.size[rows],
+            image_offset=self.image_offset[rows],
+            image_size=self.image_size[rows],
+            status=self.status[rows],
+        )
 
     def path(self, row: int) -> Path:
         """The shard or image file that holds a row."""

@@ -12,10 +12,10 @@ import glob
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dprune_cli.core.errors import DataError
+from dprune_cli.core.errors import ClosedPipe, DataError
+from dprune_cli.core.info import End
+from dprune_cli.core.progress import Progress
 from dprune_cli.io.outputs import STDOUT, check_output, check_stdout_is_no_terminal, whole_file
 
 METADATA_KEY = b"dprune"
@@ -160,6 +162,16 @@ class ScoreTable:
                 raise DataError(f"{self.source}: column {column!r} holds {count} NaN{where}")
         return pc.fill_null(values.cast(pa.float64()), float("nan")).to_numpy()
 
+    def keep_first(self, column: str, progress: Progress) -> End:
+        """The end of a column that is kept first: what its metadata say, else the high one, with a note."""
+        known = self.meta.scores.get(column, {}).get("keep_first")
+        if known in get_args(End):
+            return cast(End, known)
+        progress.note(
+            f"{self.source} does not say which end of {column!r} to keep: the high one is kept first"
+        )
+        return "high"
+
     def stratum_names(self, by: str) -> list[str]:
         """Names of classes or groups, one an id; ids themselves where no names are known."""
         names = self.meta.classes if by == "class" else self.meta.groups
@@ -215,7 +227,7 @@ def read_table(source: str, columns: Sequence[str] | None = None) -> ScoreTable:
         return dataclasses.replace(tables[0], source=source)
     try:
         data = pa.concat_tables([table.data for table in tables], promote_options="default")
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise DataError(f"{source}: its part files do not fit together: {_line(error)}") from None
     return ScoreTable(data.unify_dictionaries(), tables[0].meta, source)
 
@@ -267,8 +279,11 @@ def write_table(table: ScoreTable, target: str, *, force: bool = False) -> None:
     if target == STDOUT:
         sink = pa.BufferOutputStream()
         _write(table, sink)
-        sys.stdout.buffer.write(sink.getvalue())
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(sink.getvalue())
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise ClosedPipe from None
         return
     with whole_file(target, force=force) as part:
         _write(table, str(part))
@@ -287,12 +302,3 @@ def _write(table: ScoreTable, sink: Any) -> None:
     data = table.data.replace_schema_metadata({**metadata, METADATA_KEY: table.meta.dump()})
     dictionaries = [item.name for item in data.schema if pa.types.is_dictionary(item.type)]
     pq.write_table(data, sink, row_group_size=ROW_GROUP, compression="zstd", use_dictionary=dictionaries)
-
-
-def rows_of(keys: Iterable[str], table: ScoreTable) -> dict[str, int]:
-    """Row number of every key among `keys` that the table's keepable rows have."""
-    wanted = set(keys)
-    found = table.data["key"].to_pylist()
-    return {
-        key: row for row, (key, ok) in enumerate(zip(found, table.ok(), strict=True)) if ok and key in wanted
-    }

@@ -1,0 +1,112 @@
+"""Image folders: one folder a class, images at any depth below it (torchvision's `ImageFolder` rule)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dprune_cli.core.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp"})
+TAR_SUFFIX = ".tar"
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image of a folder.
+
+    Attributes:
+        name: path below the root, parts joined by `/`.
+        label: the first folder of `name`; None for an image directly in the root.
+        size: bytes; -1 if it is a broken link or no regular file.
+    """
+
+    name: str
+    label: str | None
+    size: int
+
+
+@dataclass(frozen=True)
+class FolderContent:
+    """What a folder holds: images and tar files, both sorted by name."""
+
+    images: list[ImageFile]
+    tars: list[str]
+
+
+def scan_folder(root: Path) -> FolderContent:
+    """Find the images and tar files below a folder.
+
+    Hidden files and folders are skipped. A linked folder is entered once, and not if it was seen before,
+    so loops end; the order of names decides which path is kept, never the file system.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    images, tars = [], []
+    for name, size in _walk(root, "", set()):
+        if name.endswith(TAR_SUFFIX):
+            if size >= 0:
+                tars.append(name)
+        else:
+            first, slash, _ = name.partition("/")
+            images.append(ImageFile(name, first if slash else None, size))
+    return FolderContent(sorted(images, key=lambda image: image.name), sorted(tars))
+
+
+def _walk(root: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, int]]:
+    """Names and sizes below `root`; every folder in the order of its names."""
+    stack = [prefix]
+    while stack:
+        here = stack.pop()
+        below: list[str] = []
+        try:
+            info = os.stat(root / here)
+            seen.add((info.st_dev, info.st_ino))
+            with os.scandir(root / here) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(f"{root / here}: cannot be read ({error.strerror})") from None
+        for entry in entries:
+            name = here + entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                below.append(name + "/")
+            elif entry.is_symlink() and entry.is_dir():
+                info = os.stat(entry.path)
+                if (info.st_dev, info.st_ino) not in seen:
+                    seen.add((info.st_dev, info.st_ino))
+                    below.append(name + "/")
+            elif entry.name.rpartition(".")[2].lower() in IMAGE_SUFFIXES or name.endswith(TAR_SUFFIX):
+                yield name, entry.stat().st_size if entry.is_file() else -1
+        stack += reversed(below)
+
+
+def check_content(root: Path, content: FolderContent) -> None:
+    """`DataError` if a folder holds both shards and images in class folders; the user has to say which."""
+    labelled = next((image for image in content.images if image.label is not None), None)
+    if content.tars and labelled is not None:
+        raise DataError(
+            f"{root}: holds both shards ({content.tars[0]}) and images ({labelled.name}); "
+            "name those that are meant"
+        )
+
+
+def inner_folder_hint(root: str, content: FolderContent) -> str:
+    """What to say if the images of a folder have one class only, because a folder too far out was named.
+
+    Returns:
+        A sentence, or nothing if the folder has several classes or no folders inside the one class.
+    """
+    labels = {image.label for image in content.images if image.label is not None}
+    if len(labels) != 1:
+        return ""
+    (label,) = labels
+    inner = {parts[1] for image in content.images if len(parts := image.name.split("/")) > 2}
+    if len(inner) < 2:
+        return ""
+    folder = Path(root) / str(label)
+    return f"{root} has one class folder, {label}, with {len(inner)} folders in it; did you mean {folder}?"

@@ -1,0 +1,93 @@
+"""Run folders: what `train` and `score --save-model` write and `evaluate` reads.
+
+RUN/model.safetensors   weights
+RUN/config.json         model, classes, image size, and how it was trained
+RUN/history.parquet     one row an epoch
+RUN/table.parquet       the score table it was trained on, with visits and last loss
+RUN/resume.pt           the resume state
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dprune_cli.core.errors import DataError
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+HISTORY = "history.parquet"
+TABLE = "table.parquet"
+RESUME = "resume.pt"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What must be known to use a trained model, and how it came about."""
+
+    model: str
+    classes: list[str]
+    image_size: int
+    groups: list[str] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def write(self, folder: Path) -> None:
+        """Write RUN/config.json."""
+        text = json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True, ensure_ascii=False, default=str)
+        (folder / CONFIG).write_text(text + "\n", "utf-8")
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a path is a run folder."""
+    return (Path(path) / CONFIG).is_file()
+
+
+def read_run(folder: Path) -> RunConfig:
+    """The configuration of a finished run.
+
+    Raises:
+        DataError: this is no run folder, or one of another version.
+    """
+    if not is_run(folder) or not (folder / WEIGHTS).is_file():
+        raise DataError(f"{folder}: this is no run folder ({CONFIG} and {WEIGHTS} are expected)")
+    return read_config(folder)
+
+
+def read_config(folder: Path) -> RunConfig:
+    """The configuration in a run folder, also of one that is not finished."""
+    try:
+        values = json.loads((folder / CONFIG).read_text("utf-8"))
+        known = {item.name for item in dataclasses.fields(RunConfig)}
+        config = RunConfig(**{name: value for name, value in values.items() if name in known})
+    except (ValueError, TypeError, AttributeError):
+        raise DataError(f"{folder / CONFIG}: this is no run configuration") from None
+    if config.format != FORMAT:
+        raise DataError(f"{folder}: run format {config.format} is not {FORMAT}; train it again")
+    return config
+
+
+def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write one row an epoch; see `train.loop.Fit.train` for the columns."""
+    schema = pa.schema(
+        [
+            ("epoch", pa.int32()),
+            ("seconds", pa.float64()),
+            ("visited", pa.int64()),
+            ("loss", pa.float64()),
+            ("lr", pa.float64()),
+            ("class_visited", pa.list_(pa.int64())),
+            ("class_loss", pa.list_(pa.float64())),
+            ("val_accuracy", pa.float64()),
+            ("val_worst_class", pa.float64()),
+        ]
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)

@@ -1,0 +1,274 @@
+"""Copying samples between shards as byte spans: members, names and contents stay as they were, bit for bit.
+
+Before anything is copied every span is checked: its members must all belong to the key that the table
+names and fill the span exactly, so a shard that changed since it was scored is an error and never a
+wrong data set.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dprune_cli.core.errors import DataError
+from dprune_cli.io.tar_header import END
+from dprune_cli.io.tar_index import index_spans, map_file
+from dprune_cli.io.tar_samples import TarSamples, group_members
+from dprune_cli.io.tar_walk import Buffer
+
+SHARD_SAMPLES = 10_000
+SHARD_BYTES = 10**9
+_GATHER = 1 << 20
+_KERNEL_COPY = 1 << 15
+_CHECK_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Spans:
+    """K samples in the order in which they are to be written.
+
+    Attributes:
+        paths: shards.
+        source: (K,) index into `paths`.
+        offset, size: (K,) byte span of a sample.
+        keys: (K,) keys, to check the spans by.
+    """
+
+    paths: Sequence[Path]
+    source: NDArray[np.integer]
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
+    keys: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard that was written: its name, its number of samples, its bytes."""
+
+    name: str
+    samples: int
+    size: int
+
+
+def plan_shards(size: NDArray[np.int64], samples: int, largest: int) -> list[tuple[int, int]]:
+    """Cut a row of samples into shards of at most `samples` samples and `largest` bytes, end mark included.
+
+    A sample that is larger than a shard may be gets a shard of its own.
+
+    Returns:
+        First sample and first sample after, one pair a shard; no shard is empty.
+
+    >>> plan_shards(np.array([1024, 1024, 1024, 9216, 1024]), 2, 4096)
+    [(0, 2), (2, 3), (3, 4), (4, 5)]
+    """
+    total = np.concatenate([[0], np.cumsum(size, dtype=np.int64)])
+    cuts, first = [], 0
+    while first < len(size):
+        full = int(np.searchsorted(total, total[first] + max(largest - len(END), 0), "right")) - 1
+        after = min(max(full, first + 1), first + max(samples, 1), len(size))
+        cuts.append((first, after))
+        first = after
+    return cuts
+
+
+def check_spans(spans: Spans) -> None:
+    """Make sure that every span still holds exactly the sample that it should.
+
+    Raises:
+        DataError: a shard is missing, shorter, or holds something else; names the shard and the key.
+    """
+    for rows, _buffer, _found in checked_spans(spans):
+        del rows
+
+
+def checked_spans(spans: Spans) -> Iterator[tuple[NDArray[np.int64], Buffer, TarSamples]]:
+    """Check spans shard by shard.
+
+    Yields:
+        Rows of `spans`, the map of their shard, and their samples in the order of the rows.
+    """
+    for number, path in enumerate(spans.paths):
+        rows = np.flatnonzero(spans.source == number)
+        if not len(rows):
+            continue
+        if not path.is_file():
+            raise DataError(
+                f"{path}: is missing; key {spans.keys[int(rows[0])]!r} was in it when it was scored"
+            )
+        buffer = map_file(path)
+        for first in range(0, len(rows), _CHECK_AT_ONCE):
+            some = rows[first : first + _CHECK_AT_ONCE]
+            yield some, buffer, _check(path, buffer, spans, some)
+
+
+def _check(path: Path, buffer: Buffer, spans: Spans, rows: NDArray[np.int64]) -> TarSamples:
+    offset, size = spans.offset[rows], spans.size[rows]
+    end = offset + size
+    keys = [spans.keys[row] for row in rows.tolist()]
+    bad = (offset < 0) | (size <= 0) | (offset % 512 != 0) | (size % 512 != 0) | (end > len(buffer))
+    if not bad.any():
+        found = group_members(index_spans(buffer, list(zip(offset.tolist(), end.tolist(), strict=True))))
+        common = min(len(found), len(keys))
+        same = (found.offset[:common] == offset[:common]) & (found.size[:common] == size[:common])
+        same &= np.fromiter(map(str.__eq__, found.keys, keys), bool, common)
+        bad[:common] = ~same
+        bad[common:] = True
+        if not bad.any() and found.members.damage is None:
+            return found
+    key = keys[int(np.argmax(bad))]
+    raise DataError(f"{path}: changed since it was scored (key {key!r}); score it again")
+
+
+def copy_spans(
+    spans: Spans, folder: Path, *, shard_samples: int = SHARD_SAMPLES, shard_bytes: int = SHARD_BYTES
+) -> list[Shard]:
+    """Write samples into shards `000000.tar`, `000001.tar`, ... of a folder.
+
+    Args:
+        spans: the samples, in output order.
+        folder: where; it exists.
+        shard_samples: most samples in a shard.
+        shard_bytes: most bytes of a shard.
+
+    Raises:
+        DataError: a shard changed since it was scored; nothing was written then.
+        OSError: the disk is full, or the like.
+    """
+    check_spans(spans)
+    shards = []
+    with _Sources(spans.paths) as sources:
+        for number, (first, after) in enumerate(plan_shards(spans.size, shard_samples, shard_bytes)):
+            name = f"{number:06d}.tar"
+            with open(folder / name, "wb", buffering=0) as sink:
+                size = _write(spans, first, after, sources, sink.fileno())
+            shards.append(Shard(name, after - first, size))
+    return shards
+
+
+def stream_spans(spans: Spans, sink: BinaryIO) -> Shard:
+    """Write samples as one tar stream to an open file or pipe.
+
+    Raises:
+        DataError: a shard changed since it was scored; nothing was written then.
+        OSError: the reader went away, the disk is full, or the like.
+    """
+    check_spans(spans)
+    sink.flush()
+    with _Sources(spans.paths) as sources:
+        try:
+            target = sink.fileno()
+        except OSError:
+            size = _write_to_object(spans, sources, sink)
+        else:
+            size = _write(spans, 0, len(spans), sources, target)
+    return Shard("-", len(spans), size)
+
+
+def merge_spans(spans: Spans, first: int, after: int) -> list[tuple[int, int, int]]:
+    """Runs of neighbouring samples as (source, first byte, first byte after), in output order."""
+    if first == after:
+        return []
+    source, begin = spans.source[first:after], spans.offset[first:after]
+    end = begin + spans.size[first:after]
+    new = np.flatnonzero((source[1:] != source[:-1]) | (begin[1:] != end[:-1])) + 1
+    starts, stops = np.concatenate([[0], new]), np.concatenate([new - 1, [after - first - 1]])
+    return list(zip(source[starts].tolist(), begin[starts].tolist(), end[stops].tolist(), strict=True))
+
+
+class _Sources:
+    """Maps and descriptors of the shards that are copied from, opened when first needed."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._maps: dict[int, memoryview] = {}
+        self._files: dict[int, int] = {}
+
+    def __enter__(self) -> _Sources:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._files.values():
+            os.close(handle)
+
+    def view(self, number: int) -> memoryview:
+        """The bytes of a shard."""
+        if number not in self._maps:
+            if len(self._maps) >= 64:
+                # From shards in a shuffled order all would stay open otherwise.
+                self._maps.pop(next(iter(self._maps)))
+            self._maps[number] = memoryview(map_file(self._paths[number]))
+        return self._maps[number]
+
+    def file(self, number: int) -> int:
+        """A descriptor of a shard."""
+        if number not in self._files:
+            if len(self._files) >= 64:
+                os.close(self._files.pop(next(iter(self._files))))
+            self._files[number] = os.open(self._paths[number], os.O_RDONLY)
+        return self._files[number]
+
+
+def _write(spans: Spans, first: int, after: int, sources: _Sources, target: int) -> int:
+    """Copy samples and the end mark to a descriptor; returns the bytes written.
+
+    Small runs are gathered and written together; large ones are left to the kernel, which copies within
+    its page cache.
+    """
+    gathered = bytearray()
+    size = len(END)
+    for source, begin, end in merge_spans(spans, first, after):
+        size += end - begin
+        if end - begin < _KERNEL_COPY:
+            gathered += sources.view(source)[begin:end]
+            if len(gathered) >= _GATHER:
+                _write_all(target, gathered)
+                gathered = bytearray()
+            continue
+        _write_all(target, gathered)
+        gathered = bytearray()
+        done = _copy_in_kernel(sources.file(source), begin, end, target)
+        _write_all(target, sources.view(source)[done:end])
+    _write_all(target, gathered + END)
+    return size
+
+
+def _write_all(target: int, data: bytearray | memoryview) -> None:
+    view = memoryview(data)
+    while len(view):
+        view = view[os.write(target, view) :]
+
+
+def _copy_in_kernel(source: int, begin: int, end: int, target: int) -> int:
+    """Copy bytes by `sendfile` as far as the system can; returns where it stopped."""
+    if not hasattr(os, "sendfile"):
+        return begin
+    while begin < end:
+        try:
+            count = os.sendfile(target, source, begin, end - begin)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSOCK, errno.EBADF):
+                return begin
+            raise
+        if not count:
+            return begin
+        begin += count
+    return begin
+
+
+def _write_to_object(spans: Spans, sources: _Sources, sink: BinaryIO) -> int:
+    size = len(END)
+    for source, begin, end in merge_spans(spans, 0, len(spans)):
+        sink.write(sources.view(source)[begin:end])
+        size += end - begin
+    sink.write(END)
+    return size

@@ -1,0 +1,179 @@
+"""Packing image files into shards, and the index that stands beside shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dprune_cli.core.errors import DataError
+from dprune_cli.io.tar_copy import SHARD_BYTES, SHARD_SAMPLES, Shard, plan_shards
+from dprune_cli.io.tar_header import BLOCK, END, make_header
+from dprune_cli.io.tar_samples import is_meta
+
+CLASSES_FILE = "classes.txt"
+INDEX_FILE = "index.json"
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """K image files in the order in which they are to be written.
+
+    Attributes:
+        paths: (K,) files.
+        keys: (K,) keys that they get.
+        label: (K,) class ids.
+    """
+
+    paths: Sequence[Path]
+    keys: Sequence[str]
+    label: NDArray[np.integer]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def pack_images(
+    files: ImageFiles, folder: Path, *, shard_samples: int = SHARD_SAMPLES, shard_bytes: int = SHARD_BYTES
+) -> list[Shard]:
+    """Write image files into shards `000000.tar`, ... as members `KEY.jpg` and `KEY.cls` (the class id).
+
+    Contents are copied as they are; headers are always the same (time 0, mode 0644, owner 0), so the
+    same files in the same order give the same bytes.
+
+    Raises:
+        DataError: a file is missing, or WebDataset would skip its key.
+        OSError: the disk is full, or the like.
+    """
+    packed = _Packed(files)
+    shards = []
+    for number, (first, after) in enumerate(plan_shards(packed.size, shard_samples, shard_bytes)):
+        name = f"{number:06d}.tar"
+        with open(folder / name, "wb") as sink:
+            shards.append(Shard(name, after - first, packed.write(first, after, sink)))
+    return shards
+
+
+def stream_images(files: ImageFiles, sink: BinaryIO) -> Shard:
+    """Write image files as one tar stream to an open file or pipe; members as in `pack_images`.
+
+    Raises:
+        DataError: a file is missing, or WebDataset would skip its key.
+        OSError: the reader went away, the disk is full, or the like.
+    """
+    size = _Packed(files).write(0, len(files), sink)
+    sink.flush()
+    return Shard("-", len(files), size)
+
+
+class _Packed:
+    """Image files as they will stand in a tar.
+
+    Attributes:
+        size: (K,) bytes of every sample, headers and padding included.
+    """
+
+    def __init__(self, files: ImageFiles) -> None:
+        self._heads = [_head(files, row) for row in range(len(files))]
+        self._labels = [
+            _member(f"{key}.cls", str(int(label)).encode())
+            for key, label in zip(files.keys, files.label, strict=True)
+        ]
+        lengths = [len(head) + size + (-size % BLOCK) for head, _, size in self._heads]
+        self.size = np.array(lengths, np.int64) + np.array([len(label) for label in self._labels], np.int64)
+
+    def write(self, first: int, after: int, sink: BinaryIO) -> int:
+        """Write samples and the end mark; returns the bytes written."""
+        for (head, path, size), label in zip(
+            self._heads[first:after], self._labels[first:after], strict=True
+        ):
+            sink.write(head + _content(path, size) + bytes(-size % BLOCK) + label)
+        sink.write(END)
+        return int(self.size[first:after].sum()) + len(END)
+
+
+def _head(files: ImageFiles, row: int) -> tuple[bytes, Path, int]:
+    path, key = files.paths[row], files.keys[row]
+    if is_meta(key):
+        raise DataError(
+            f"key {key!r}: WebDataset takes names like __this__ for metadata; rename the folder {path.parent}"
+        )
+    try:
+        size = path.stat().st_size
+    except OSError:
+        raise DataError(f"{path}: is missing; it was there when it was scored") from None
+    return make_header(f"{key}.{extension(path.name)}", size), path, size
+
+
+def extension(name: str) -> str:
+    """The last suffix of a name in lower case, without its dot.
+
+    >>> extension("a.v2.JPG")
+    'jpg'
+    """
+    return name.rpartition(".")[2].lower()
+
+
+def _content(path: Path, size: int) -> bytes:
+    try:
+        with open(path, "rb") as handle:
+            content = handle.read(size + 1)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(content) != size:
+        raise DataError(f"{path}: changed while it was read")
+    return content
+
+
+def _member(name: str, content: bytes) -> bytes:
+    return make_header(name, len(content)) + content + bytes(-len(content) % BLOCK)
+
+
+def write_index(folder: Path, shards: Sequence[Shard], classes: Sequence[str] = ()) -> None:
+    """Write `index.json` (wids-shard-index-v1), and `classes.txt` unless the names are the plain ids.
+
+    Raises:
+        DataError: a class name has a line break in it, which `classes.txt` cannot hold.
+    """
+    index = {
+        "__kind__": "wids-shard-index-v1",
+        "wids_version": 1,
+        "shardlist": [
+            {"url": shard.name, "nsamples": shard.samples, "filesize": shard.size} for shard in shards
+        ],
+    }
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    if list(classes) == [str(number) for number in range(len(classes))]:
+        return
+    for name in classes:
+        if name.splitlines() != [name] or name != name.strip():
+            raise DataError(
+                f"class {name!r}: {CLASSES_FILE} can hold no line breaks or outer spaces; rename it"
+            )
+    (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+
+
+def read_classes(path: Path) -> list[str]:
+    """Class names by id from a text file, one a line.
+
+    Raises:
+        DataError: it cannot be read, is no UTF-8, has an empty line between names, or a name twice.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is no UTF-8 text") from None
+    names = [line.strip() for line in lines]
+    if not all(names):
+        raise DataError(f"{path}: line {names.index('') + 1} is empty; write one class name a line")
+    if len(set(names)) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise DataError(f"{path}: the class {twice!r} stands in it twice")
+    return names
