@@ -1,0 +1,28 @@
+"""Amounts of memory: as people write them, and how much a cache may take by default."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from dprune_cli.core.errors import UsageError
+
+_UNITS = {"": 1, **{f"{p}b": 1000**i for i, p in enumerate(("", "k", "m", "g", "t"))}}
+_UNITS |= {f"{p}ib": 1024**i for i, p in enumerate(("k", "m", "g", "t"), 1)}
+
+
+def parse_memory(text: str) -> int:
+    """Bytes from `2GB` (powers of 1000), `1.5GiB` (powers of 1024) or a plain number of bytes.
+
+    >>> parse_memory("500MB"), parse_memory("1.5 GiB"), parse_memory("0")
+    (500000000, 1610612736, 0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower(), re.ASCII)
+    if match is None or match[2] not in _UNITS:
+        raise UsageError(f"{text!r} is no amount of memory: write 2GB, 500MB, 1.5GiB or 0")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def host_memory() -> int:
+    """Bytes of RAM in this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
