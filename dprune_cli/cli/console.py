@@ -1,0 +1,128 @@
+"""Everything a command says: notes, warnings and progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dprune_cli.cli.options import Talk
+from dprune_cli.core.errors import ClosedPipe
+
+T = TypeVar("T")
+
+_EVERY = 5.0
+_HEAD = 20
+
+
+class Terminal:
+    """What a command says on standard error; the `core.progress.Progress` that stages are given."""
+
+    def __init__(self, talk: Talk) -> None:
+        self.quiet = talk.quiet
+        self.verbose = talk.verbose
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def note(self, line: str) -> None:
+        """One line, unless `-q`."""
+        if not self.quiet:
+            self.console.print(Text(line))
+
+    def warn(self, line: str) -> None:
+        """One line, unless `-q`."""
+        if not self.quiet:
+            self.console.print(Text(f"warning: {line}", style="yellow"))
+
+    def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+        """A progress bar on a terminal; elsewhere one line every few seconds."""
+        with self._counting(what) as advance:
+            for number, item in enumerate(items, 1):
+                yield item
+                advance(number, max(number, total))
+
+    def count(self, what: str) -> Callable[[int, int], None]:
+        """The same, for work that reports how far it is."""
+        stack = ExitStack()
+        advance = stack.enter_context(self._counting(what))
+
+        def step(done: int, total: int) -> None:
+            advance(done, total)
+            if done >= total:
+                stack.close()
+
+        return step
+
+    @contextmanager
+    def _counting(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        if self.quiet:
+            yield lambda done, total: None
+        elif self.console.is_terminal:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            with Progress(*columns, console=self.console, transient=True) as bars:
+                task = bars.add_task(what, total=None)
+                yield lambda done, total: bars.update(task, completed=done, total=total)
+        else:
+            yield self._lines(what)
+
+    def _lines(self, what: str) -> Callable[[int, int], None]:
+        last = time.monotonic()
+
+        def advance(done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= _EVERY:
+                last = now
+                self.note(f"{what}: {done} of {total}")
+
+        return advance
+
+    def rows(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A small table; only its first rows if it is long, unless `-v`."""
+        if self.quiet:
+            return
+        shown = rows if self.verbose or len(rows) <= _HEAD else rows[:_HEAD]
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        for row in shown:
+            table.add_row(*(Text(cell) for cell in row))
+        self.console.print(table)
+        if len(shown) < len(rows):
+            self.note(f"... and {len(rows) - len(shown)} more; -v shows all")
+
+
+def print_json(value: Any) -> None:
+    """A result for machines, on standard output."""
+    print_result(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_result(text: str) -> None:
+    """A result, on standard output."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ClosedPipe from None
+
+
+def percent(value: float | None) -> str:
+    """A fraction as people read it.
+
+    >>> percent(0.4567), percent(None)
+    ('45.7 %', '')
+    """
+    return "" if value is None or value != value else f"{100 * value:.1f} %"

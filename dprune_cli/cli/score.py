@@ -1,0 +1,80 @@
+"""`dprune score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dprune_cli.cli.console import Terminal, percent
+from dprune_cli.cli.options import Data, Force, Recipe, TableOut, Talk, Val, expand
+from dprune_cli.core.config import DataConfig, TrainConfig
+
+
+@expand
+def command(
+    data: Data = None,
+    *,
+    method: Annotated[
+        list[str],
+        typer.Option("-m", "--method", metavar="METHOD", help="NAME[:param=value,...]; may be repeated."),
+    ],
+    output: TableOut = "-",
+    runs: Annotated[int | None, typer.Option(help="Runs to average over; default each method's own.")] = None,
+    val: Val = None,
+    save_model: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Keep the query model of the first run.")
+    ] = None,
+    record_trajectory: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all logits.")] = None,
+    from_trajectory: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Read logits instead of training.")
+    ] = None,
+    record_features: Annotated[Path | None, typer.Option(metavar="FILE", help="Write features.")] = None,
+    from_features: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Read features instead of training.")
+    ] = None,
+    check: Annotated[bool, typer.Option(help="Decode every image, to find the broken ones.")] = True,
+    recipe: Recipe = None,
+    force: Force = False,
+    reading: DataConfig,
+    training: TrainConfig,
+    talk: Talk,
+) -> None:
+    """Score every sample of DATA by one or several methods, from one training pass a run."""
+    from dprune_cli.io.table import check_table_output, write_table
+    from dprune_cli.stages.inputs import check_errors, report_bad
+    from dprune_cli.stages.score import score
+    from dprune_cli.stages.score_request import ScoreRequest
+
+    terminal = Terminal(talk)
+    check_table_output(output, force=force)
+    request = ScoreRequest(
+        data=data or [],
+        methods=method,
+        reading=reading,
+        training=training,
+        runs=runs,
+        val=val or [],
+        save_model=save_model,
+        record_trajectory=record_trajectory,
+        from_trajectory=from_trajectory,
+        record_features=record_features,
+        from_features=from_features,
+        check=check,
+        force=force,
+    )
+    result = score(request, terminal)
+    write_table(result.table, output, force=force)
+    if result.validation is not None:
+        found = result.validation
+        name = result.table.meta.classes[found.worst_id]
+        terminal.note(
+            f"query model on {' '.join(request.val)}: accuracy {percent(found.accuracy)}, "
+            f"worst class {percent(found.worst_class)} ({name})"
+        )
+    names = ", ".join(result.table.meta.scores)
+    terminal.note(f"scored {int(result.table.ok().sum())} of {len(result.table)} samples: {names}")
+    if result.samples is not None:
+        report_bad(result.samples, terminal)
+        check_errors(result.samples, reading.max_errors)

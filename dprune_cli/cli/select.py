@@ -1,0 +1,123 @@
+"""`dprune select`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dprune_cli.cli.console import Terminal, percent, print_json
+from dprune_cli.cli.options import Force, Json, Seed, TableIn, Talk, expand
+from dprune_cli.core.budget import parse_budget
+from dprune_cli.core.errors import UsageError
+
+
+@expand
+def command(
+    table: TableIn,
+    *,
+    by: Annotated[str, typer.Option(metavar="COLUMN", help="Column to rank by, or random.")],
+    keep: Annotated[str | None, typer.Option(metavar="B", help="What is kept: 0.3, 30% or 5000.")] = None,
+    pick: Annotated[str | None, typer.Option(metavar="NAME", help="top or random; default top.")] = None,
+    end: Annotated[
+        Literal["high", "low", "middle", "hard", "easy"] | None,
+        typer.Option(help="End of the column to keep; default the one its paper keeps."),
+    ] = None,
+    everywhere: Annotated[
+        bool, typer.Option("--global", help="Ignore quotas; rank all samples together.")
+    ] = False,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="TABLE", help="Where the table goes; default standard output."
+        ),
+    ] = None,
+    shards: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Write the kept samples as shards; - streams.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the kept images as class/image.")
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the kept keys, one a line.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DATA", help="Where the samples are, if not where they were scored."),
+    ] = None,
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Write shards in a seeded random order.")
+    ] = False,
+    shard_samples: Annotated[int, typer.Option(help="Most samples in a shard.")] = 10_000,
+    shard_bytes: Annotated[int, typer.Option(help="Most bytes of a shard.")] = 10**9,
+    seed: Seed = 0,
+    force: Force = False,
+    json: Json = False,
+    talk: Talk,
+) -> None:
+    """Keep the best samples by a column, within quotas if the table has any, and write them out."""
+    from dprune_cli.io.table import check_table_output, read_table, write_table
+    from dprune_cli.stages.select import SelectRequest
+    from dprune_cli.stages.select import select as select_samples
+    from dprune_cli.stages.select_outputs import SelectOutputs, write_outputs
+
+    terminal = Terminal(talk)
+    if json and "-" in (output, shards):
+        raise UsageError("standard output cannot take both --json and a table or shards; give -o FILE")
+    if output == shards == "-":
+        raise UsageError("standard output cannot take both the table and the shards; give -o FILE")
+    elsewhere = shards is not None or folder is not None or keys is not None
+    if output is None and not json and shards != "-" and not (elsewhere and sys.stdout.isatty()):
+        output = "-"
+    check_table_output(output, force=force)
+    outputs = SelectOutputs(
+        shards=shards,
+        folder=folder,
+        keys=keys,
+        data=data or [],
+        shuffle=shuffle,
+        shard_samples=shard_samples,
+        shard_bytes=shard_bytes,
+        seed=seed,
+        force=force,
+    )
+    outputs.verify()
+    request = SelectRequest(
+        by=by,
+        keep=parse_budget(keep) if keep is not None else None,
+        pick=pick,
+        end=end,
+        everywhere=everywhere,
+        seed=seed,
+    )
+    found = select_samples(read_table(table), request, terminal)
+    written = write_outputs(found.table, found.keep, outputs)
+    if output is not None:
+        write_table(found.table, output, force=force)
+    coverage = found.coverage
+    figures = zip(
+        found.names,
+        coverage.available.tolist(),
+        coverage.kept.tolist(),
+        coverage.density.tolist(),
+        strict=True,
+    )
+    rows = [(name, str(have), str(left), percent(density)) for name, have, left, density in figures]
+    terminal.rows("kept", ("class", "available", "kept", "density"), rows)
+    if coverage.smallest is not None:
+        smallest = coverage.smallest
+        terminal.note(
+            f"kept {coverage.kept.sum()} of {coverage.available.sum()} samples; smallest class "
+            f"{found.names[smallest]} with {coverage.kept[smallest]}"
+        )
+    if found.correlation is not None:
+        terminal.note(f"correlation of density with validation recall: {found.correlation:+.2f}")
+    for number in coverage.empty:
+        terminal.warn(f"nothing is kept of class {found.names[number]}")
+    for shard in written:
+        if shards != "-":
+            terminal.note(f"{shards}/{shard.name}: {shard.samples} samples, {shard.size} bytes")
+    if json:
+        print_json(found.as_json())

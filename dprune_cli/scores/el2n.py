@@ -1,0 +1,64 @@
+"""EL2N, the norm of the error vector.
+
+Paul, Ganguli, Dziugaite, "Deep Learning on a Data Diet: Finding Important Examples Early in Training",
+NeurIPS 2021, definition 2.3, https://arxiv.org/abs/2107.07075
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from dprune_cli.core.errors import UsageError
+from dprune_cli.core.info import ScoreInfo
+from dprune_cli.scores.base import Score, register
+from dprune_cli.train.hooks import Recorder
+from dprune_cli.train.observe import BatchObs, Phase, RunInfo
+from dprune_cli.train.recorders import VisitMean
+
+
+def error_norm(obs: BatchObs) -> Tensor:
+    """(B,) || softmax(z) - onehot(y) ||_2, between 0 and sqrt 2.
+
+    >>> from dprune_cli.train.observe import observe
+    >>> logits = torch.tensor([[0.0, 0.0]])
+    >>> error_norm(observe(Phase.PROBE, 1, torch.tensor([0]), torch.tensor([1]), logits)).item() ** 2
+    0.5
+    """
+    one_hot = F.one_hot(obs.target, obs.logits.shape[1])
+    return torch.linalg.vector_norm(obs.logits.softmax(1) - one_hot, dim=1)
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class El2n(Score):
+    """Norm of the error vector early in training: s_i = || p(x_i) - onehot(y_i) ||_2, in [0, sqrt 2].
+
+    Watches one clean pass in eval mode after epoch `epoch`; the mean over 5 runs by default. As in the
+    paper, but for the default epoch: 10 % of the schedule, at least 10 epochs, at most the whole run.
+    """
+
+    info = ScoreInfo(
+        name="el2n",
+        title="Error L2 norm",
+        paper="https://arxiv.org/abs/2107.07075",
+        keep_first="high",
+        hard_end="high",
+        runs=5,
+    )
+    epoch: int | None = None
+
+    def recorders(self, epochs: int) -> dict[str, Recorder]:
+        """The error norm in the clean pass after the chosen epoch."""
+        epoch = min(epochs, max(10, math.ceil(epochs / 10))) if self.epoch is None else self.epoch
+        if not 1 <= epoch <= epochs:
+            raise UsageError(f"el2n:epoch={epoch} lies outside the schedule of {epochs} epochs")
+        return {"norms": VisitMean(error_norm, Phase.PROBE, frozenset({epoch}))}
+
+    def compute(self, run: RunInfo, *, norms: Tensor) -> Tensor:  # type: ignore[override]
+        """(N,) the norms."""
+        return norms

@@ -1,0 +1,186 @@
+"""`dprune evaluate`: predictions of trained models, and how fair they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from torch import nn
+
+from dprune_cli.core.config import DataConfig
+from dprune_cli.core.errors import DataError
+from dprune_cli.core.progress import Progress
+from dprune_cli.data.batch import Images, count_pieces
+from dprune_cli.io.run_dir import WEIGHTS, is_run, read_run
+from dprune_cli.io.samples import Samples
+from dprune_cli.io.table import ScoreTable
+from dprune_cli.metrics.classification import Summary, summarise
+from dprune_cli.metrics.groups import group_accuracy
+from dprune_cli.models.build import build_model
+from dprune_cli.models.weights import load_weights
+from dprune_cli.stages import inputs
+from dprune_cli.train.probe import BATCH, LAYOUT, probe
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """What `dprune evaluate` was asked for; see its options."""
+
+    runs: Sequence[str]
+    data: Sequence[str]
+    reading: DataConfig = field(default_factory=DataConfig)
+    device: str | None = None
+    amp: bool = True
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One run on one data set.
+
+    Attributes:
+        run: the run folder, as typed.
+        table: the samples with `pred` and `loss`.
+        summary: accuracy and recalls.
+        groups: (G,) accuracy of every group; None without groups.
+    """
+
+    run: str
+    table: ScoreTable
+    summary: Summary
+    groups: NDArray[np.float64] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as users read it with `--json`; null for a class without samples."""
+        names = self.table.stratum_names("class")
+        result: dict[str, Any] = {
+            "run": self.run,
+            "samples": int(self.table.ok().sum()),
+            "accuracy": self.summary.accuracy,
+            "worst_class": self.summary.worst_class,
+            "gap": self.summary.gap,
+            "std": self.summary.std,
+            "recall": _named(names, self.summary.recall),
+        }
+        if self.groups is not None:
+            result["worst_group"] = float(np.nanmin(self.groups))
+            result["group_accuracy"] = _named(self.table.meta.groups, self.groups)
+        return result
+
+
+def _named(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float | None]:
+    return {
+        name: None if math.isnan(value) else value
+        for name, value in zip(names, values.tolist(), strict=False)
+    }
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Runs and DATA: the leading arguments that are run folders are runs, at least the first one."""
+    count = 1
+    while count < len(arguments) and is_run(arguments[count]):
+        count += 1
+    runs, data = list(arguments[:count]), list(arguments[count:])
+    if not data:
+        raise DataError(f"no DATA after the run {runs[-1]}; write dprune evaluate RUN... DATA...")
+    return runs, data
+
+
+def evaluate(request: EvaluateRequest, progress: Progress) -> tuple[Samples, list[Evaluation]]:
+    """Evaluate one or several runs on the same data.
+
+    Raises:
+        DataError: no run folder, no usable sample, runs that know different classes.
+    """
+    configs = [read_run(Path(run)) for run in request.runs]
+    first = configs[0]
+    for run, config in zip(request.runs, configs, strict=True):
+        if config.classes != first.classes:
+            raise DataError(f"{run} knows other classes than {request.runs[0]}; evaluate them apart")
+    device = inputs.pick_device(request.device)
+    samples = inputs.load_samples(request.data, request.reading, progress, first.classes)
+    evaluations = []
+    opened: tuple[int, Images] | None = None
+    for run, config in zip(request.runs, configs, strict=True):
+        if opened is None or opened[0] != config.image_size:
+            samples, images = inputs.load_images(
+                samples, request.reading, device, progress, config.image_size
+            )
+            opened = config.image_size, images
+        model = build_model(config.model, len(config.classes), config.image_size, seed=0)
+        load_weights(model, Path(run) / WEIGHTS)
+        model = model.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
+        pred, loss = predict(model, samples, opened[1], request.amp, progress)
+        evaluations.append(_evaluation(run, samples, pred, loss))
+    return samples, evaluations
+
+
+def predict(
+    model: nn.Module, samples: Samples, images: Images, amp: bool, progress: Progress
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """(N,) predicted classes, -1 where a sample cannot be used, and (N,) cross-entropies, NaN there."""
+    pred = np.full(len(samples), -1, np.int32)
+    loss = np.full(len(samples), np.nan, np.float32)
+    data = inputs.labelled(samples, images)
+    passes = probe(model, images, data.rows, data.target.to(images.device), epoch=1, amp=amp)
+    for obs in progress.track(passes, count_pieces(len(data.rows), BATCH), "evaluate"):
+        rows = obs.index.cpu().numpy()
+        pred[rows] = obs.logits.argmax(1).cpu().numpy()
+        loss[rows] = obs.loss.cpu().numpy()
+    return pred, loss
+
+
+def accuracy_on(
+    model: nn.Module,
+    data: Sequence[str],
+    reading: DataConfig,
+    like: Samples,
+    images: Images,
+    amp: bool,
+    progress: Progress,
+) -> Summary:
+    """Accuracy of a model on other data, read with the classes of `like` and the size of `images`."""
+    samples, validation = load_validation(data, reading, like, images, progress)
+    pred, _ = predict(model, samples, validation, amp, progress)
+    ok = samples.ok()
+    return summarise(samples.label[ok], pred[ok], len(like.classes))
+
+
+def load_validation(
+    data: Sequence[str], reading: DataConfig, like: Samples, images: Images, progress: Progress
+) -> tuple[Samples, Images]:
+    """Validation data with the classes and the image size of the training data."""
+    samples = inputs.load_samples(data, reading, progress, like.classes)
+    samples, opened = inputs.load_images(samples, reading, images.device, progress, images.size)
+    inputs.report_bad(samples, progress)
+    return samples, opened
+
+
+def _evaluation(run: str, samples: Samples, pred: NDArray[np.int32], loss: NDArray[np.float32]) -> Evaluation:
+    ok = samples.ok()
+    table = samples.table()
+    table = table.with_columns(
+        pred=pa.array(pred, pa.int32(), mask=~ok), loss=pa.array(loss, pa.float32(), mask=~ok)
+    )
+    table = table.with_meta(table.meta.with_step("evaluate", run=run))
+    groups = None
+    if samples.group is not None:
+        groups = group_accuracy(samples.label[ok], pred[ok], samples.group[ok], len(samples.groups))
+    return Evaluation(run, table, summarise(samples.label[ok], pred[ok], len(samples.classes)), groups)
+
+
+def over_seeds(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, float]]:
+    """Mean, minimum and maximum of the summary's figures over several runs."""
+    figures = ["accuracy", "worst_class", "gap", "std"]
+    values = {name: [float(getattr(one.summary, name)) for one in evaluations] for name in figures}
+    if evaluations[0].groups is not None:
+        values["worst_group"] = [one.as_json()["worst_group"] for one in evaluations]
+    return {
+        name: {"mean": float(np.mean(found)), "min": min(found), "max": max(found)}
+        for name, found in values.items()
+    }

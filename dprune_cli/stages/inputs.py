@@ -1,0 +1,169 @@
+"""From what the user typed to samples, images, a device and a model: shared by the stages that see pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from dprune_cli.core.budget import parse_budget, round_half_up
+from dprune_cli.core.config import DataConfig, TrainConfig
+from dprune_cli.core.errors import BadSamplesError, DataError, UsageError
+from dprune_cli.core.progress import Progress
+from dprune_cli.core.seeds import derive
+from dprune_cli.data.batch import Images
+from dprune_cli.data.images import open_images
+from dprune_cli.data.memory import parse_memory
+from dprune_cli.io.dataset import open_samples
+from dprune_cli.io.samples import Samples
+from dprune_cli.io.tar_pack import read_classes
+from dprune_cli.models.build import build_model, default_model
+from dprune_cli.models.weights import load_weights
+from dprune_cli.train.loop import LabelledImages
+from dprune_cli.train.observe import RunInfo
+from dprune_cli.train.probe import LAYOUT
+
+_SHOWN = 10
+_CHECK_SIZE = 32
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device that `--device` names; by default the GPU if there is one."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device {name}: write cpu, cuda or cuda:1") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: write cpu, cuda or cuda:1")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"--device {name}: there is no usable GPU here")
+    return device
+
+
+def load_samples(
+    data: Sequence[str], config: DataConfig, progress: Progress, classes: Sequence[str] | None = None
+) -> Samples:
+    """Index DATA; `classes` (of a run or a table) win over `--classes` and over the data's own names."""
+    if classes is None and config.classes is not None:
+        classes = read_classes(config.classes)
+    samples = open_samples(
+        data,
+        label_field=config.label_field,
+        group_field=config.group_field,
+        classes=classes,
+        spool=config.spool,
+    )
+    for line in samples.damage:
+        progress.warn(line)
+    return samples
+
+
+def load_images(
+    samples: Samples,
+    config: DataConfig,
+    device: torch.device,
+    progress: Progress,
+    image_size: int | None = None,
+) -> tuple[Samples, Images]:
+    """Open the pixels; samples that cannot be decoded get their status.
+
+    Raises:
+        DataError: not one sample can be used.
+    """
+    need_some(samples)
+    images = open_images(
+        samples,
+        image_size=image_size or config.image_size,
+        cache_memory=None if config.cache_memory is None else parse_memory(config.cache_memory),
+        device=device,
+        workers=config.workers,
+        progress=progress.count("decode"),
+    )
+    status = samples.status.copy()
+    for row, why in images.bad.items():
+        status[row] = why
+    samples = dataclasses.replace(samples, status=status)
+    need_some(samples)
+    return samples, images
+
+
+def check_images(samples: Samples, config: DataConfig, progress: Progress) -> Samples:
+    """Decode every image once, at a small size, so that broken ones get their status."""
+    small = dataclasses.replace(config, image_size=_CHECK_SIZE, cache_memory="0")
+    return load_images(samples, small, torch.device("cpu"), progress)[0]
+
+
+def need_some(samples: Samples) -> None:
+    """`DataError` unless at least one sample can be used."""
+    if not samples.ok().any():
+        counts = ", ".join(f"{count} {why}" for why, count in Counter(samples.status).most_common(3))
+        raise DataError(f"{' '.join(samples.root)}: no sample can be used ({counts})")
+
+
+def need_two_classes(samples: Samples) -> None:
+    """`DataError` if all usable samples are of one class: there is nothing to learn."""
+    found = np.unique(samples.label[samples.ok()])
+    if len(found) == 1:
+        name = samples.classes[found[0]]
+        raise DataError(
+            f"{' '.join(samples.root)}: all {int(samples.ok().sum())} samples are of one class, {name!r}"
+            f"{samples.hint}"
+        )
+
+
+def report_bad(samples: Samples, progress: Progress) -> None:
+    """Warn about samples that cannot be used, the first few by key."""
+    bad = np.flatnonzero(~samples.ok())
+    for row in bad[:_SHOWN]:
+        progress.warn(f"{samples.keys[row]}: {samples.status[row]} ({samples.path(int(row))})")
+    if len(bad) > _SHOWN:
+        counts = Counter(samples.status[bad].tolist()).most_common()
+        progress.warn(f"{len(bad)} bad samples in all: " + ", ".join(f"{n} {why}" for why, n in counts))
+
+
+def check_errors(samples: Samples, allowed: str) -> None:
+    """`BadSamplesError` if more samples failed than `--max-errors` allows."""
+    budget = parse_budget(allowed, option="--max-errors")
+    total, bad = len(samples), int((~samples.ok()).sum())
+    limit = round_half_up(budget.amount if budget.is_count else budget.amount * total)
+    if bad > limit:
+        raise BadSamplesError(
+            f"{bad} of {total} samples cannot be used, more than --max-errors {allowed} allows; "
+            "their status stands in the table"
+        )
+
+
+def labelled(samples: Samples, images: Images, weight: torch.Tensor | None = None) -> LabelledImages:
+    """All usable samples with their labels."""
+    rows = np.flatnonzero(samples.ok())
+    return LabelledImages(images, rows, torch.from_numpy(samples.label.astype(np.int64)), weight)
+
+
+def run_info(samples: Samples, config: TrainConfig, epochs: int, device: torch.device) -> RunInfo:
+    """What recorders and scores may know."""
+    target = torch.from_numpy(samples.label.astype(np.int64)).to(device)
+    return RunInfo(samples.keys, target, len(samples.classes), epochs, config.seed, device)
+
+
+def make_model(
+    config: TrainConfig, classes: int, image_size: int, run: int, device: torch.device, progress: Progress
+) -> nn.Module:
+    """A freshly initialised model of run number `run`, or one that starts from `--init`."""
+    name = model_name(config, device)
+    model = build_model(name, classes, image_size, seed=derive(config.seed, "init", run))
+    if config.init is not None:
+        fresh = load_weights(model, config.init)
+        if fresh:
+            progress.note(f"{config.init} has other classes: {', '.join(fresh)} start afresh")
+    return model.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
+
+
+def model_name(config: TrainConfig, device: torch.device) -> str:
+    """The model that is asked for, or the default on this device."""
+    return config.model or default_model(device.type)

@@ -1,0 +1,260 @@
+"""`dprune quota`: how many samples of every class (or group) to keep."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dprune_cli.core.budget import Budget
+from dprune_cli.core.errors import BudgetError, DataError, UsageError
+from dprune_cli.core.info import End
+from dprune_cli.core.progress import Progress
+from dprune_cli.core.registry import parameters
+from dprune_cli.io.keys import hash_keys
+from dprune_cli.io.outputs import whole_file
+from dprune_cli.io.table import ScoreTable, read_table
+from dprune_cli.metrics.classification import error_counts
+from dprune_cli.quotas.base import QUOTAS, QuotaInput, QuotaRule, Validation, quotas_for
+
+By = Literal["class", "group"]
+SUFFIXES = (".parquet", ".csv", ".json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuotaRequest:
+    """What `dprune quota` was asked for; see its options."""
+
+    method: str | None = None
+    keep: Budget | None = None
+    by: By = "class"
+    validation: Sequence[str] = ()
+    minimum: int = 0
+    edited: Path | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class QuotaTable:
+    """The small table that a person reviews: one row a stratum.
+
+    Attributes:
+        by: `class` or `group`.
+        names: S names by id.
+        available: (S,) samples that may be kept.
+        recall: (S,) on validation, NaN where it is not known.
+        quota: (S,) samples to keep.
+    """
+
+    by: By
+    names: list[str]
+    available: NDArray[np.int64]
+    recall: NDArray[np.float64]
+    quota: NDArray[np.int64]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary a stratum; unknown numbers are None."""
+        found = zip(
+            self.names, self.available.tolist(), self.recall.tolist(), self.quota.tolist(), strict=True
+        )
+        return [
+            {
+                "stratum": number,
+                "name": name,
+                "available": available,
+                "recall": None if np.isnan(recall) else recall,
+                "density": quota / available if available else None,
+                "quota": quota,
+            }
+            for number, (name, available, recall, quota) in enumerate(found)
+        ]
+
+
+def quota(table: ScoreTable, request: QuotaRequest, progress: Progress) -> tuple[ScoreTable, QuotaTable]:
+    """Add the column `quota`.
+
+    Raises:
+        BudgetError: the budget or an edited quota is more than there is.
+        DataError: a column is missing, or validation lacks a class.
+        UsageError: options that contradict one another.
+    """
+    stratum = table.strata(request.by)
+    ok = table.ok()
+    names = table.stratum_names(request.by)
+    available = np.bincount(stratum[ok], minlength=len(names))
+    step: dict[str, Any] = {"by": request.by}
+    if request.edited is not None:
+        quotas, recall = _read_edited(request.edited, names, available)
+        step["quotas"] = str(request.edited.name)
+    else:
+        if request.method is None or request.keep is None:
+            raise UsageError("give --keep and --method, or --from with an edited quotas file")
+        rule = QUOTAS.make(request.method)
+        given = _rule_input(table, request, request.keep.count(int(ok.sum())), names, available, progress)
+        result = quotas_for(rule, given, request.minimum)
+        for line in result.warnings:
+            progress.warn(line)
+        quotas = result.quotas
+        recall = result.recall if result.recall is not None else np.full(len(names), np.nan)
+        step |= _step(rule, request)
+    review = QuotaTable(request.by, names, available, recall, quotas)
+    if not np.isnan(recall).all():
+        step["recall"] = [None if np.isnan(value) else round(value, 6) for value in recall.tolist()]
+    column = pa.array(quotas[np.maximum(stratum, 0)], pa.int64(), mask=~ok)
+    table = table.with_columns(quota=column)
+    return table.with_meta(table.meta.with_step("quota", **step)), review
+
+
+def _step(rule: QuotaRule, request: QuotaRequest) -> dict[str, Any]:
+    return {
+        "method": rule.info.name,
+        "parameters": parameters(rule),
+        "paper": rule.info.paper,
+        "keep": request.keep.text if request.keep else None,
+        "min_per_class": request.minimum or None,
+        "val": list(request.validation) or None,
+    }
+
+
+def _rule_input(
+    table: ScoreTable,
+    request: QuotaRequest,
+    total: int,
+    names: list[str],
+    available: NDArray[np.int64],
+    progress: Progress,
+) -> QuotaInput:
+    candidates = np.flatnonzero(table.ok())
+
+    def column(name: str) -> NDArray[np.float64]:
+        return table.numbers(name)[candidates]
+
+    def tie(rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        return hash_keys(table.data["key"].take(pa.array(candidates[rows])), request.seed)
+
+    def keep_first(name: str) -> End:
+        return table.keep_first(name, progress)
+
+    return QuotaInput(
+        total=total,
+        names=names,
+        available=available,
+        stratum=table.strata(request.by)[candidates],
+        validation=tuple(_validation(source, table, request.by, len(names)) for source in request.validation),
+        column=column,
+        tie=tie,
+        keep_first=keep_first,
+        classes=len(table.stratum_names("class")) if request.by == "group" else None,
+    )
+
+
+def _validation(source: str, table: ScoreTable, by: By, strata: int) -> Validation:
+    """Count a validation table's errors by stratum; names, where both tables have them, decide over ids."""
+    columns = ["key", "label", "group", "status", "pred"]
+    val = read_table(source, columns)
+    if "pred" not in val:
+        raise DataError(
+            f"{val.source}: there is no column 'pred'; make it with `dprune evaluate RUN VAL -o FILE`"
+        )
+    ok = val.ok() & (val.integers("pred") >= 0)
+    label, pred, stratum = val.integers("label")[ok], val.integers("pred")[ok], val.strata(by)[ok]
+    here = table.meta.classes if by == "class" else table.meta.groups
+    there = val.meta.classes if by == "class" else val.meta.groups
+    if here and there and here != there:
+        unknown = [name for name in there if name not in here]
+        if unknown:
+            raise DataError(f"{val.source}: {by} {unknown[0]!r} is not in {table.source}")
+        stratum = np.array([here.index(name) for name in there], np.int64)[stratum]
+    if len(stratum) and stratum.max() >= strata:
+        raise DataError(f"{val.source}: {by} {stratum.max()} is not in {table.source}, which has {strata}")
+    return Validation(*error_counts(stratum, label != pred, strata))
+
+
+def write_quotas(review: QuotaTable, path: Path, *, force: bool) -> None:
+    """Write the table a person reviews, as `.parquet`, `.csv` or `.json`."""
+    rows = review.rows()
+    with whole_file(path, force=force) as part:
+        if path.suffix == ".parquet":
+            pq.write_table(pa.Table.from_pylist(rows), part)
+        elif path.suffix == ".json":
+            part.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        else:
+            with open(part, "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+
+
+def check_suffix(path: Path) -> None:
+    """`UsageError` unless a quotas file says by its suffix what it is."""
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"{path}: a quotas file ends in {', '.join(SUFFIXES)}")
+
+
+def _read_edited(
+    path: Path, names: list[str], available: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    rows = _read_rows(path)
+    quotas = np.full(len(names), -1, np.int64)
+    recall = np.full(len(names), np.nan)
+    for number, row in enumerate(rows, 1):
+        try:
+            stratum, wanted = _whole(row["stratum"]), _whole(row["quota"])
+            known = row.get("recall")
+            recall_here = float(known) if known not in (None, "") else np.nan
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise DataError(f"{path}: row {number} needs whole numbers in 'stratum' and 'quota'") from None
+        if not 0 <= stratum < len(names):
+            raise DataError(f"{path}: row {number}: there is no stratum {stratum}")
+        if quotas[stratum] >= 0:
+            raise DataError(f"{path}: stratum {stratum} stands there twice")
+        if row.get("name") not in (None, "", names[stratum]):
+            raise DataError(
+                f"{path}: stratum {stratum} is {names[stratum]!r} in the table, not {row['name']!r}"
+            )
+        if not 0 <= wanted <= available[stratum]:
+            raise BudgetError(
+                f"{path}: quota {wanted} of {names[stratum]!r} is not between 0 and the "
+                f"{available[stratum]} samples it has"
+            )
+        quotas[stratum], recall[stratum] = wanted, recall_here
+    missing = np.flatnonzero((quotas < 0) & (available > 0))
+    if len(missing):
+        raise DataError(f"{path}: there is no quota for {names[missing[0]]!r}")
+    quotas = np.maximum(quotas, 0)
+    if quotas.sum() == 0:
+        raise BudgetError(f"{path}: the quotas keep no sample at all")
+    return quotas, recall
+
+
+def _whole(value: Any) -> int:
+    """A whole number, also one that a spreadsheet wrote as 12.0."""
+    if float(value) != int(float(value)):
+        raise ValueError(value)
+    return int(float(value))
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        if path.suffix == ".parquet":
+            rows = pq.read_table(path).to_pylist()
+        elif path.suffix == ".json":
+            rows = json.loads(path.read_text("utf-8"))
+        else:
+            with open(path, newline="", encoding="utf-8-sig") as file:
+                rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file") from None
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise DataError(f"{path}: this is no quotas file ({str(error).splitlines()[0]})") from None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: this is no quotas file (a list of rows is expected)")
+    return rows

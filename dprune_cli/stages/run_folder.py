@@ -1,0 +1,46 @@
+"""What goes into a run folder; `io.run_dir` says where."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dprune_cli.core.config import TrainConfig
+from dprune_cli.io.run_dir import HISTORY, TABLE, WEIGHTS, RunConfig, write_history
+from dprune_cli.io.samples import Samples
+from dprune_cli.io.table import ScoreTable, write_table
+from dprune_cli.models.weights import save_weights
+from dprune_cli.stages.inputs import model_name
+
+
+def describe_run(
+    training: TrainConfig, data: Sequence[str], samples: Samples, image_size: int, device: torch.device
+) -> RunConfig:
+    """The `config.json` of a run."""
+    settings = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in dataclasses.asdict(training).items()
+    }
+    return RunConfig(
+        model=model_name(training, device),
+        classes=samples.classes,
+        image_size=image_size,
+        groups=samples.groups,
+        training=settings,
+        data={"root": list(data), "samples": int(samples.ok().sum()), **samples.reading},
+    )
+
+
+def write_run(
+    folder: Path, config: RunConfig, model: nn.Module, history: list[dict[str, Any]], table: ScoreTable
+) -> None:
+    """Fill a run folder."""
+    config.write(folder)
+    save_weights(model, folder / WEIGHTS)
+    write_history(folder / HISTORY, history)
+    write_table(table, str(folder / TABLE), force=True)

@@ -1,0 +1,109 @@
+"""`dprune score`: DATA to a score table, from one training pass a run or from a recording of one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from dprune_cli.core.progress import Progress
+from dprune_cli.core.registry import parameters
+from dprune_cli.io.samples import Samples
+from dprune_cli.io.table import ScoreTable
+from dprune_cli.scores.base import Score
+from dprune_cli.stages import inputs
+from dprune_cli.stages.plan import RunPlan, make_scores, plan_runs
+from dprune_cli.stages.score_live import score_live
+from dprune_cli.stages.score_recorded import score_recorded
+from dprune_cli.stages.score_request import ScoreRequest, ScoreResult, Values
+from dprune_cli.train.observe import RunInfo
+
+
+def score(request: ScoreRequest, progress: Progress) -> ScoreResult:
+    """Score every sample by every method asked for.
+
+    Raises:
+        UsageError: a method or parameter that does not exist, a schedule too short, options that
+            contradict one another; all before anything is trained.
+        DataError: no usable sample, one class only, a recording that does not match.
+    """
+    scores = make_scores(request.methods)
+    request.verify()
+    if request.recording is not None:
+        return _from_recording(request, scores, progress)
+    plans = plan_runs(scores, request.training.epochs, request.runs, whole_first=request.wants_model)
+    samples = inputs.load_samples(request.data, request.reading, progress)
+    inputs.need_two_classes(samples)
+    if any(plan.last_epoch for plan in plans):
+        return _from_training(request, plans, samples, progress)
+    if request.check:
+        samples = inputs.check_images(samples, request.reading, progress)
+        inputs.need_two_classes(samples)
+    info = inputs.run_info(samples, request.training, 0, torch.device("cpu"))
+    return ScoreResult(_table(samples.table(), request, _from_nothing(plans, info), {}), samples)
+
+
+def _from_nothing(plans: Sequence[RunPlan], info: RunInfo) -> Values:
+    return {one: [one.compute(info)] for plan in plans for one in plan.needs}
+
+
+def _from_training(
+    request: ScoreRequest, plans: Sequence[RunPlan], samples: Samples, progress: Progress
+) -> ScoreResult:
+    device = inputs.pick_device(request.training.device)
+    samples, images = inputs.load_images(samples, request.reading, device, progress)
+    inputs.need_two_classes(samples)
+    trained = score_live(request, plans, samples, images, progress)
+    facts = {"model": inputs.model_name(request.training, device), "epochs": request.training.epochs}
+    table = _table(samples.table(), request, trained.values, facts)
+    trained.save(request, samples, table, images.size, device)
+    return ScoreResult(table, samples, trained.validation)
+
+
+def _from_recording(request: ScoreRequest, scores: Sequence[Score], progress: Progress) -> ScoreResult:
+    samples = inputs.load_samples(request.data, request.reading, progress) if request.data else None
+    if samples is not None:
+        inputs.need_some(samples)
+    recorded = score_recorded(request, scores, samples)
+    table = samples.table() if samples is not None else recorded.table()
+    facts = {"recording": str(request.recording), "epochs": recorded.epochs}
+    return ScoreResult(_table(table, request, recorded.values, facts), samples)
+
+
+def _table(table: ScoreTable, request: ScoreRequest, values: Values, facts: dict[str, Any]) -> ScoreTable:
+    """Add one float32 column a score, null where it is undefined or the sample cannot be used."""
+    ok = torch.from_numpy(table.ok())
+    about = dict(table.meta.scores)
+    for one, runs in values.items():
+        mean = torch.stack([run.double().cpu() for run in runs]).mean(0)
+        known = (ok & mean.isfinite()).numpy()
+        table = table.with_columns(
+            **{one.info.name: pa.array(mean.float().numpy(), pa.float32(), mask=~known)}
+        )
+        about[one.info.name] = _about(one, len(runs), request, facts)
+    options = {
+        "methods": list(request.methods),
+        "seed": request.training.seed,
+        "runs": request.runs,
+        "epochs": facts.get("epochs"),
+        "model": facts.get("model"),
+        "recording": facts.get("recording"),
+    }
+    meta = dataclasses.replace(table.meta, scores=about).with_step("score", **options)
+    return table.with_meta(meta)
+
+
+def _about(one: Score, runs: int, request: ScoreRequest, facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "method": one.info.name,
+        "parameters": parameters(one),
+        "paper": one.info.paper,
+        "keep_first": one.info.keep_first,
+        "hard_end": one.info.hard_end,
+        "runs": runs,
+        "seeds": [request.training.seed],
+        **facts,
+    }

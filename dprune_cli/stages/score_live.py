@@ -1,0 +1,137 @@
+"""Scores from training: one pass a run feeds every score that was asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dprune_cli.core.progress import Progress
+from dprune_cli.data.batch import Images
+from dprune_cli.io.outputs import whole_file, whole_folder
+from dprune_cli.io.samples import Samples
+from dprune_cli.io.table import ScoreTable
+from dprune_cli.io.trajectory import TrajectoryWriter
+from dprune_cli.metrics.classification import Summary
+from dprune_cli.stages import inputs
+from dprune_cli.stages.evaluate import accuracy_on
+from dprune_cli.stages.plan import RunPlan
+from dprune_cli.stages.run_folder import describe_run, write_run
+from dprune_cli.stages.score_request import ScoreRequest, Values
+from dprune_cli.train.hooks import Recorder
+from dprune_cli.train.loop import Fit
+from dprune_cli.train.observe import Phase
+from dprune_cli.train.recording import FeatureLog, LogitsLog
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave: the scores' values, and run 0's model with its history and accuracy."""
+
+    values: Values
+    model: nn.Module
+    history: list[dict[str, Any]]
+    validation: Summary | None
+
+    def save(
+        self,
+        request: ScoreRequest,
+        samples: Samples,
+        table: ScoreTable,
+        image_size: int,
+        device: torch.device,
+    ) -> None:
+        """Keep the query model where `--save-model` says, if it does."""
+        if request.save_model is None:
+            return
+        config = describe_run(request.training, request.data, samples, image_size, device)
+        with whole_folder(request.save_model, force=request.force) as part:
+            write_run(part, config, self.model, self.history, table)
+
+
+def score_live(
+    request: ScoreRequest, plans: Sequence[RunPlan], samples: Samples, images: Images, progress: Progress
+) -> Trained:
+    """Train the runs of `plans` and compute what their recorders saw.
+
+    Args:
+        request: what was asked for.
+        plans: the runs.
+        samples: all samples; those that cannot be used have a status that says so.
+        images: their pixels.
+        progress: told about every epoch.
+    """
+    device, classes = images.device, len(samples.classes)
+    data = inputs.labelled(samples, images)
+    info = inputs.run_info(samples, request.training, request.training.epochs, device)
+    values: Values = defaultdict(list)
+    first: tuple[nn.Module, list[dict[str, Any]]] | None = None
+    with _trajectory(request, classes) as writer:
+        for plan in plans:
+            if len(plans) > 1:
+                progress.note(f"run {plan.number + 1} of {len(plans)}")
+            model = inputs.make_model(request.training, classes, images.size, plan.number, device, progress)
+            recorders = [*plan.recorders, *_logs(writer, plan, request.training.epochs)]
+            with _features(request, plan) as log:
+                fit = Fit(
+                    model=model,
+                    data=data,
+                    config=request.training,
+                    info=info,
+                    progress=progress,
+                    run=plan.number,
+                    recorders=[*recorders, *log],
+                )
+                fit.train(plan.last_epoch)
+            for one, watched in plan.needs.items():
+                recorded = {name: recorder.result() for name, recorder in watched.items()}
+                values[one].append(one.compute(info, **recorded))
+            first = first or (model, fit.history)
+    if first is None:
+        raise RuntimeError("there was no run to train")
+    validation = None
+    if request.val:
+        validation = accuracy_on(
+            first[0], request.val, request.reading, samples, images, request.training.amp, progress
+        )
+    return Trained(dict(values), *first, validation)
+
+
+@contextmanager
+def _trajectory(request: ScoreRequest, classes: int) -> Iterator[TrajectoryWriter | None]:
+    if request.record_trajectory is None:
+        yield None
+        return
+    with (
+        whole_file(request.record_trajectory, force=request.force) as part,
+        TrajectoryWriter(part, classes) as writer,
+    ):
+        yield writer
+
+
+def _logs(writer: TrajectoryWriter | None, plan: RunPlan, epochs: int) -> list[Recorder]:
+    """Recorders of the training visits, and of the clean passes that the scores watch (else of the last)."""
+    if writer is None:
+        return []
+    probes = [one for one in plan.recorders if one.phase is Phase.PROBE]
+    watched = frozenset[int]().union(*(one.epochs or range(1, epochs + 1) for one in probes)) | {epochs}
+    return [LogitsLog(writer, Phase.TRAIN, plan.number), LogitsLog(writer, Phase.PROBE, plan.number, watched)]
+
+
+@contextmanager
+def _features(request: ScoreRequest, plan: RunPlan) -> Iterator[list[Recorder]]:
+    """A recorder of run 0's features; what it saw is written when the block ends."""
+    path: Path | None = request.record_features
+    if path is None or plan.number > 0:
+        yield []
+        return
+    log = FeatureLog(request.training.epochs)
+    yield [log]
+    with whole_file(path, force=request.force) as part:
+        log.write(part)

@@ -1,0 +1,89 @@
+"""What `dprune score` is asked for and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from dprune_cli.core.config import DataConfig, TrainConfig
+from dprune_cli.core.errors import UsageError
+from dprune_cli.io.outputs import check_output
+from dprune_cli.io.samples import Samples
+from dprune_cli.io.table import ScoreTable
+from dprune_cli.metrics.classification import Summary
+from dprune_cli.scores.base import Score
+
+Values = dict[Score, list[Tensor]]
+"""For every score its (n,) values of each run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest:
+    """The options of `dprune score`.
+
+    Attributes:
+        data: DATA as typed; may be empty where a recording says which samples there are.
+        methods: `NAME[:param=value,...]`, each once.
+        reading: how DATA is read.
+        training: how the query model is trained.
+        runs: runs to average over; None for each paper's own number.
+        val: DATA on which the query model's accuracy is measured.
+        save_model: where run 0's model is kept.
+        record_trajectory, record_features: files to write.
+        from_trajectory, from_features: recording to read instead of training.
+        check: decode every image even if no score needs it, to find the broken ones.
+        force: replace outputs that exist.
+    """
+
+    data: Sequence[str] = ()
+    methods: Sequence[str]
+    reading: DataConfig = field(default_factory=DataConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    runs: int | None = None
+    val: Sequence[str] = ()
+    save_model: Path | None = None
+    record_trajectory: Path | None = None
+    from_trajectory: Path | None = None
+    record_features: Path | None = None
+    from_features: Path | None = None
+    check: bool = True
+    force: bool = False
+
+    @property
+    def recording(self) -> Path | None:
+        """The recording to read instead of training, if any."""
+        return self.from_trajectory or self.from_features
+
+    @property
+    def wants_model(self) -> bool:
+        """Whether run 0 must be trained to its end, whatever the scores need."""
+        return bool(self.val or self.save_model or self.record_trajectory or self.record_features)
+
+    def verify(self) -> None:
+        """`UsageError` for options that contradict one another, or outputs that exist."""
+        self.training.check()
+        if not self.methods:
+            raise UsageError("name at least one score with -m; `dprune methods` lists them")
+        if self.runs is not None and self.runs < 1:
+            raise UsageError(f"--runs {self.runs}: at least one run is needed")
+        if self.from_trajectory and self.from_features:
+            raise UsageError("give --from-trajectory or --from-features, not both")
+        if self.recording and self.wants_model:
+            raise UsageError("nothing is trained with --from-...: drop --val, --save-model and --record-...")
+        if not self.data and not self.recording:
+            raise UsageError("name the DATA to score")
+        for output in (self.save_model, self.record_trajectory, self.record_features):
+            if output is not None:
+                check_output(output, force=self.force)
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """The table, its samples (None without DATA), and the query model's accuracy if it was measured."""
+
+    table: ScoreTable
+    samples: Samples | None = None
+    validation: Summary | None = None

@@ -1,0 +1,206 @@
+"""`dprune select`: which samples are kept. What is written from them is in `select_outputs.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dprune_cli.core.budget import Budget
+from dprune_cli.core.errors import BudgetError, DataError, UsageError
+from dprune_cli.core.info import End
+from dprune_cli.core.progress import Progress
+from dprune_cli.core.registry import parameters
+from dprune_cli.io.keys import hash_keys
+from dprune_cli.io.table import ScoreTable, check_keys
+from dprune_cli.metrics.coverage import Coverage, correlate, cover
+from dprune_cli.pickers.base import PICKERS, Picker
+
+RANDOM = "random"
+STATUS, NO_SCORE, RANK = "status", "no_score", "rank"
+
+WantedEnd = Literal["high", "low", "middle", "hard", "easy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectRequest:
+    """What `dprune select` was asked for; see its options."""
+
+    by: str
+    keep: Budget | None = None
+    pick: str | None = None
+    end: WantedEnd | None = None
+    everywhere: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A table with `keep` and `reason`, and what is left of every class.
+
+    Attributes:
+        table: all samples, kept or not.
+        names: C class names.
+        coverage: samples of every class before and after.
+        correlation: of density with validation recall over classes; None where it is not known.
+    """
+
+    table: ScoreTable
+    names: list[str]
+    coverage: Coverage
+    correlation: float | None
+
+    @property
+    def keep(self) -> NDArray[np.bool_]:
+        """(N,) the kept rows."""
+        return np.asarray(self.table.data["keep"])
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as users read it with `--json`."""
+        smallest = self.coverage.smallest
+        return {
+            "kept": int(self.coverage.kept.sum()),
+            "available": int(self.coverage.available.sum()),
+            "smallest_class": None if smallest is None else self.names[smallest],
+            "empty_classes": [self.names[number] for number in self.coverage.empty],
+            "density_recall_correlation": self.correlation,
+            "classes": {
+                name: {"available": available, "kept": kept}
+                for name, available, kept in zip(
+                    self.names, self.coverage.available.tolist(), self.coverage.kept.tolist(), strict=True
+                )
+            },
+        }
+
+
+def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Selection:
+    """Add the columns `keep` and `reason`.
+
+    Within the quotas of the table if it has any, else `--keep` of all samples.
+
+    Raises:
+        UsageError: no budget, or a picker or end that does not exist.
+        DataError: the column to rank by is missing or holds NaN, a key stands there twice.
+        BudgetError: a quota, or the budget, is more than there is.
+    """
+    check_keys(table)
+    ok = table.ok()
+    picker = _picker(table, request, progress)
+    values = table.numbers(request.by) if picker.needs_values else None
+    scored = ok if values is None else ok & ~np.isnan(values)
+    stratum, quotas, names = _budgets(table, request, ok)
+    keep = np.zeros(len(table), bool)
+    keep[_pick(table, picker, values, np.flatnonzero(scored), stratum, quotas, names, request.seed)] = True
+    reasons = np.where(~ok, 0, np.where(~scored, 1, 2)).astype(np.int32)
+    reason = pa.DictionaryArray.from_arrays(pa.array(reasons, mask=keep), pa.array([STATUS, NO_SCORE, RANK]))
+    step = {
+        "by": request.by,
+        "pick": picker.info.name,
+        "parameters": parameters(picker),
+        "keep": request.keep.text if request.keep else None,
+        "seed": request.seed,
+    }
+    selected = table.with_columns(keep=pa.array(keep), reason=reason)
+    return _measure(selected.with_meta(table.meta.with_step("select", **step)), keep, ok)
+
+
+def _picker(table: ScoreTable, request: SelectRequest, progress: Progress) -> Picker:
+    """The picker that is asked for, with the end of the column that is kept."""
+    if request.by == RANDOM and RANDOM not in table:
+        if request.pick not in (None, RANDOM):
+            raise UsageError(f"--pick {request.pick} needs a column; --by random has none")
+        return PICKERS.make(RANDOM)
+    picker = PICKERS.make(request.pick or "top")
+    if not picker.needs_values:
+        return picker
+    table.need(request.by)
+    if request.end in ("hard", "easy"):
+        return picker.oriented(_difficulty_end(table, request.by, request.end))
+    return picker.oriented(request.end or table.keep_first(request.by, progress))  # type: ignore[arg-type]
+
+
+def _difficulty_end(table: ScoreTable, column: str, wanted: str) -> End:
+    hard = table.meta.scores.get(column, {}).get("hard_end")
+    if hard not in ("high", "low"):
+        raise UsageError(
+            f"{table.source} does not say which end of {column!r} is hard; give --end high or low"
+        )
+    return "high" if (hard == "high") == (wanted == "hard") else "low"
+
+
+def _budgets(
+    table: ScoreTable, request: SelectRequest, ok: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+    """(N,) stratum of every row, (S,) samples to keep of each, and their names."""
+    if "quota" not in table or request.everywhere:
+        if request.keep is None:
+            raise UsageError("give --keep, or a table with quotas from `dprune quota`")
+        total = request.keep.count(int(ok.sum()))
+        return np.zeros(len(table), np.int64), np.array([total]), ["the data set"]
+    by = table.meta.last_step("quota").get("by", "class")
+    stratum, names = table.strata(by), table.stratum_names(by)
+    quota = table.integers("quota")
+    quotas = np.zeros(len(names), np.int64)
+    quotas[stratum[ok]] = quota[ok]
+    differing = ok & (quota != quotas[np.maximum(stratum, 0)])
+    if differing.any() or (quota[ok] < 0).any():
+        where = names[stratum[np.flatnonzero(differing if differing.any() else ok & (quota < 0))[0]]]
+        raise DataError(
+            f"{table.source}: column 'quota' must hold one number of at least 0 for all of {where!r}"
+        )
+    if request.keep is not None and request.keep.count(int(ok.sum())) != quotas.sum():
+        raise BudgetError(
+            f"--keep {request.keep.text} is not the {quotas.sum()} that the quotas keep; "
+            "drop --keep, run quota again, or give --global to ignore them"
+        )
+    return stratum, quotas, names
+
+
+def _pick(
+    table: ScoreTable,
+    picker: Picker,
+    values: NDArray[np.float64] | None,
+    candidates: NDArray[np.int64],
+    stratum: NDArray[np.int64],
+    quotas: NDArray[np.int64],
+    names: list[str],
+    seed: int,
+) -> NDArray[np.int64]:
+    """Rows that are kept: in every stratum as many candidates as its quota says."""
+    # The narrowest type makes NumPy's stable sort a radix sort, which is what keeps ten million rows cheap.
+    kind = np.min_scalar_type(len(quotas))
+    order = candidates[np.argsort(stratum[candidates].astype(kind), kind="stable")]
+    counts = np.bincount(stratum[candidates], minlength=len(quotas))
+    kept = []
+    for number, rows in enumerate(np.split(order, np.cumsum(counts)[:-1])):
+        if quotas[number] > len(rows):
+            raise BudgetError(
+                f"{table.source}: {quotas[number]} samples of {names[number]!r} are to be kept, but only "
+                f"{len(rows)} can be picked"
+            )
+        if quotas[number] == 0:
+            continue
+
+        def tie(positions: NDArray[np.int64], rows: NDArray[np.int64] = rows) -> NDArray[np.uint64]:
+            return hash_keys(table.data["key"].take(pa.array(rows[positions])), seed)
+
+        own = None if values is None else values[rows]
+        kept.append(rows[picker.pick(own, int(quotas[number]), tie, len(rows))])
+    return np.concatenate(kept) if kept else np.empty(0, np.int64)
+
+
+def _measure(table: ScoreTable, keep: NDArray[np.bool_], ok: NDArray[np.bool_]) -> Selection:
+    if "label" not in table:
+        label, names = np.zeros(len(table), np.int64), ["all"]
+    else:
+        label, names = table.strata("class"), table.stratum_names("class")
+    coverage = cover(label[ok], keep[ok], len(names))
+    quota = table.meta.last_step("quota")
+    recall = quota.get("recall") if quota.get("by", "class") == "class" else None
+    known = None
+    if recall is not None and len(recall) == len(names):
+        known = correlate(coverage.density, np.array(recall, np.float64))
+    return Selection(table, names, coverage, known)

@@ -1,0 +1,155 @@
+"""What `dprune select` writes besides the table: shards, a folder, keys."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from dprune_cli.core.errors import ClosedPipe, DataError, UsageError
+from dprune_cli.core.seeds import numpy_rng
+from dprune_cli.io.folder_out import unpack_images, write_images
+from dprune_cli.io.outputs import STDOUT, check_output, check_stdout_is_no_terminal, whole_file, whole_folder
+from dprune_cli.io.sources import locate
+from dprune_cli.io.table import ScoreTable
+from dprune_cli.io.tar_copy import SHARD_BYTES, SHARD_SAMPLES, Shard, Spans, copy_spans, stream_spans
+from dprune_cli.io.tar_pack import ImageFiles, pack_images, stream_images, write_index
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectOutputs:
+    """Where the kept samples go; see the options of `dprune select`."""
+
+    shards: str | None = None
+    folder: Path | None = None
+    keys: Path | None = None
+    data: Sequence[str] = ()
+    shuffle: bool = False
+    shard_samples: int = SHARD_SAMPLES
+    shard_bytes: int = SHARD_BYTES
+    seed: int = 0
+    force: bool = False
+
+    def verify(self) -> None:
+        """Refuse what could not be written, before any work is done."""
+        if self.shard_samples < 1 or self.shard_bytes < 1:
+            raise UsageError("--shard-samples and --shard-bytes must be at least 1")
+        if self.shards == STDOUT:
+            check_stdout_is_no_terminal("a tar stream", "--shards")
+        for path in (self.shards if self.shards != STDOUT else None, self.folder, self.keys):
+            if path is not None:
+                check_output(path, force=self.force)
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the samples themselves are wanted, not only their names."""
+        return self.shards is not None or self.folder is not None
+
+
+def write_outputs(table: ScoreTable, keep: NDArray[np.bool_], outputs: SelectOutputs) -> list[Shard]:
+    """Write the kept samples.
+
+    Returns:
+        The shards that were written.
+
+    Raises:
+        DataError: the samples cannot be found, or changed since they were scored.
+    """
+    rows = np.flatnonzero(keep)
+    shards: list[Shard] = []
+    if outputs.needs_data:
+        shards = _write_samples(table, rows, outputs)
+    if outputs.keys is not None:
+        keys = table.data["key"].take(pa.array(rows)).to_pylist()
+        with whole_file(outputs.keys, force=outputs.force) as part:
+            part.write_text("".join(f"{key}\n" for key in keys), "utf-8")
+    return shards
+
+
+def _write_samples(table: ScoreTable, rows: NDArray[np.int64], outputs: SelectOutputs) -> list[Shard]:
+    table.need("key", "label", "shard")
+    base = _base(table, outputs.data)
+    spans = "offset" in table and table.data["offset"].null_count < len(table)
+    classes = table.stratum_names("class")
+    written: list[Shard] = []
+    if outputs.shards is not None:
+        order = _order(table, rows, outputs, from_shards=spans)
+        source = _spans(table, order, base) if spans else _files(table, order, base)
+        written = _write_shards(source, outputs, classes)
+    if outputs.folder is not None:
+        with whole_folder(outputs.folder, force=outputs.force) as part:
+            if spans:
+                unpack_images(_spans(table, rows, base), table.integers("label")[rows], part, classes)
+            else:
+                write_images(_files(table, rows, base), part, classes)
+    return written
+
+
+def _write_shards(source: Spans | ImageFiles, outputs: SelectOutputs, classes: list[str]) -> list[Shard]:
+    limits = {"shard_samples": outputs.shard_samples, "shard_bytes": outputs.shard_bytes}
+    if outputs.shards == STDOUT:
+        try:
+            sink = sys.stdout.buffer
+            return [stream_spans(source, sink) if isinstance(source, Spans) else stream_images(source, sink)]
+        except BrokenPipeError:
+            raise ClosedPipe from None
+    with whole_folder(str(outputs.shards), force=outputs.force) as part:
+        if isinstance(source, Spans):
+            shards = copy_spans(source, part, **limits)
+        else:
+            shards = pack_images(source, part, **limits)
+        write_index(part, shards, classes)
+        return shards
+
+
+def _base(table: ScoreTable, data: Sequence[str]) -> Path:
+    """The folder that shard names are relative to: of `--data`, else of the root that was scored."""
+    root = list(data) or table.meta.root
+    if not root:
+        raise DataError(f"{table.source} does not say where its samples are; give --data DATA")
+    return locate(root).base
+
+
+def _order(
+    table: ScoreTable, rows: NDArray[np.int64], outputs: SelectOutputs, *, from_shards: bool
+) -> NDArray[np.int64]:
+    """Kept rows as they are written: from shards in input order, from files shuffled.
+
+    Files come sorted by class, and class-sorted shards spoil streaming training.
+    """
+    if outputs.shuffle or not from_shards:
+        return numpy_rng(outputs.seed, "shuffle").permutation(rows)
+    names = table.data["shard"].cast(pa.string()).take(pa.array(rows))
+    return rows[np.lexsort((table.integers("offset")[rows], _ranks(names)))]
+
+
+def _ranks(names: pa.ChunkedArray) -> NDArray[np.int64]:
+    """The place of every name among the sorted distinct names."""
+    encoded = names.combine_chunks().dictionary_encode()
+    place = np.argsort(np.argsort(encoded.dictionary.to_numpy(zero_copy_only=False).astype(str)))
+    return place[encoded.indices.to_numpy()]
+
+
+def _sources(table: ScoreTable, rows: NDArray[np.int64], base: Path) -> tuple[list[Path], NDArray[np.int64]]:
+    column = table.data["shard"].take(pa.array(rows)).combine_chunks()
+    if column.null_count:
+        raise DataError(f"{table.source}: kept samples have no shard; score them from DATA")
+    return [base / name for name in column.dictionary.to_pylist()], column.indices.to_numpy()
+
+
+def _spans(table: ScoreTable, rows: NDArray[np.int64], base: Path) -> Spans:
+    table.need("offset", "size")
+    paths, source = _sources(table, rows, base)
+    keys = table.data["key"].take(pa.array(rows)).to_pylist()
+    return Spans(paths, source, table.integers("offset")[rows], table.integers("size")[rows], keys)
+
+
+def _files(table: ScoreTable, rows: NDArray[np.int64], base: Path) -> ImageFiles:
+    paths, source = _sources(table, rows, base)
+    keys = table.data["key"].take(pa.array(rows)).to_pylist()
+    return ImageFiles([paths[number] for number in source], keys, table.integers("label")[rows])

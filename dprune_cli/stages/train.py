@@ -1,0 +1,216 @@
+"""`dprune train`: a model on all of DATA, or on what a selection kept of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from dprune_cli.core.config import DataConfig, TrainConfig
+from dprune_cli.core.errors import DataError, UsageError
+from dprune_cli.core.progress import Progress
+from dprune_cli.io.outputs import part_path, whole_folder
+from dprune_cli.io.run_dir import CONFIG, RESUME, RunConfig, read_config
+from dprune_cli.io.samples import Samples
+from dprune_cli.io.table import ScoreTable, check_keys
+from dprune_cli.stages import inputs
+from dprune_cli.stages.evaluate import load_validation
+from dprune_cli.stages.run_folder import describe_run, write_run
+from dprune_cli.train.loop import Fit, LabelledImages
+from dprune_cli.train.recorders import VisitLog
+from dprune_cli.weighters.base import WEIGHTERS
+
+Stretch = Literal["none", "iterations", "drop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """What `dprune train` was asked for; see its options."""
+
+    data: Sequence[str]
+    out: Path
+    reading: DataConfig = field(default_factory=DataConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    table: ScoreTable | None = None
+    weighter: str | None = None
+    val: Sequence[str] = ()
+    stretch: Stretch = "none"
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What `dprune train --json` prints, and the samples it was trained on."""
+
+    samples: Samples
+    summary: dict[str, Any]
+
+
+def train(request: TrainRequest, progress: Progress) -> TrainResult:
+    """Train and write the run folder; continue where an interrupted command with the same options stopped.
+
+    Raises:
+        UsageError: an output that exists, options that contradict one another, an unfinished run with
+            other options.
+        DataError: no usable sample, one class only, a table that does not fit DATA.
+    """
+    request.training.check()
+    weighter = WEIGHTERS.make(request.weighter) if request.weighter else None
+    if weighter is not None and not request.val:
+        raise UsageError(f"--weighter {request.weighter} goes by recall on validation data; give --val DATA")
+    with whole_folder(request.out, force=request.force, resume=True) as folder:
+        device = inputs.pick_device(request.training.device)
+        classes = request.table.meta.classes or None if request.table is not None else None
+        samples = inputs.load_samples(request.data, request.reading, progress, classes)
+        samples, weight = kept(request.table, samples)
+        inputs.need_two_classes(samples)
+        samples, images = inputs.load_images(samples, request.reading, device, progress)
+        inputs.need_two_classes(samples)
+        config = stretched(request, int(samples.ok().sum()))
+        run = describe_run(config, request.data, samples, images.size, device)
+        run = dataclasses.replace(run, data={**run.data, **_options(request)})
+        _begin(folder, run, request)
+        info = inputs.run_info(samples, config, config.epochs, device)
+        log = VisitLog()
+        fit = Fit(
+            model=inputs.make_model(config, len(samples.classes), images.size, 0, device, progress),
+            data=inputs.labelled(samples, images, weight),
+            config=config,
+            info=info,
+            progress=progress,
+            recorders=[log],
+            weighter=weighter,
+            validation=_validation(request, samples, images, progress),
+            state_file=folder / RESUME,
+        )
+        fit.train()
+        table = _trained_on(request, samples, log)
+        write_run(folder, run, fit.model, fit.history, table)
+    return TrainResult(samples, _summary(request, config, samples, fit.history))
+
+
+def kept(table: ScoreTable | None, samples: Samples) -> tuple[Samples, torch.Tensor | None]:
+    """The samples to train on, and their weights if the table has any.
+
+    Without a table these are all samples of DATA. With one they are those whose key it keeps, or all of
+    its keys if nothing was selected yet; the others are neither read nor decoded.
+
+    Raises:
+        DataError: a kept key is not in DATA, or a weight is negative.
+    """
+    if table is None:
+        return samples, None
+    check_keys(table)
+    keep = table.ok()
+    if "keep" in table:
+        keep &= np.asarray(pc.fill_null(table.data["keep"], False))
+    if not keep.any():
+        raise DataError(f"{table.source}: it keeps no sample")
+    keys = table.data["key"].filter(pa.array(keep))
+    usable = np.flatnonzero(samples.ok())
+    place = pc.index_in(keys, value_set=pa.array([samples.keys[row] for row in usable], pa.string()))
+    if place.null_count:
+        lost = keys.filter(pc.is_null(place))[0].as_py()
+        raise DataError(
+            f"{table.source}: {place.null_count} of its kept samples are not in DATA, or not usable there "
+            f"(first {lost!r}); is it the table of another data set?"
+        )
+    rows = usable[np.asarray(place.combine_chunks())]
+    order = np.argsort(rows)
+    if "weight" not in table:
+        return samples.take(rows[order]), None
+    weight = table.numbers("weight")[keep]
+    if not (weight >= 0).all():
+        raise DataError(f"{table.source}: column 'weight' holds a negative or missing weight")
+    return samples.take(rows[order]), torch.from_numpy(weight[order]).float()
+
+
+def stretched(request: TrainRequest, count: int) -> TrainConfig:
+    """The training settings with the schedule that `--stretch` asks for.
+
+    `none`: as many epochs as without pruning (TDDS, Strategy-E). `iterations`: epochs / d, as many steps
+    (Strategy-P). `drop`: epochs * (0.5 + 0.5 d) / d, as DRoP's code has it; d is the keep fraction.
+    """
+    density = keep_fraction(request.table, count)
+    epochs = request.training.epochs
+    if request.stretch == "iterations":
+        epochs = math.floor(epochs / density + 0.5)
+    elif request.stretch == "drop":
+        epochs = int(epochs * (0.5 + 0.5 * density) / density)
+    return dataclasses.replace(request.training, epochs=epochs)
+
+
+def keep_fraction(table: ScoreTable | None, count: int) -> float:
+    """`count` kept samples as a fraction of those that could be kept; 1 without a table."""
+    return 1.0 if table is None else count / int(table.ok().sum())
+
+
+def _options(request: TrainRequest) -> dict[str, Any]:
+    return {"val": list(request.val), "weighter": request.weighter, "stretch": request.stretch}
+
+
+def _begin(folder: Path, run: RunConfig, request: TrainRequest) -> None:
+    """Start an empty folder, or check that what was interrupted there is the same run."""
+    if not (folder / CONFIG).exists() or not (folder / RESUME).exists():
+        run.write(folder)
+        return
+    found = read_config(folder)
+    if found == run:
+        return
+    if not request.force:
+        raise UsageError(
+            f"{part_path(request.out)} holds an unfinished run with other options or data; repeat those to "
+            "finish it, or give --force to start anew"
+        )
+    (folder / RESUME).unlink()
+    run.write(folder)
+
+
+def _validation(
+    request: TrainRequest, samples: Samples, images: Any, progress: Progress
+) -> LabelledImages | None:
+    if not request.val:
+        return None
+    found, opened = load_validation(request.val, request.reading, samples, images, progress)
+    return inputs.labelled(found, opened)
+
+
+def _trained_on(request: TrainRequest, samples: Samples, log: VisitLog) -> ScoreTable:
+    """The table it was trained on, with `visits` and the last `loss` of every sample."""
+    visits, loss = log.result().cpu().numpy()
+    table = request.table
+    if table is None:
+        table = samples.table()
+        place = np.arange(len(samples))
+    else:
+        index = pc.index_in(table.data["key"], value_set=pa.array(samples.keys, pa.string()))
+        place = np.asarray(pc.fill_null(index, -1).combine_chunks())
+    known = (place >= 0) & (visits[place] > 0)
+    table = table.with_columns(
+        visits=pa.array(np.where(known, visits[place], 0), pa.int32()),
+        loss=pa.array(loss[place], pa.float32(), mask=~known),
+    )
+    return table.with_meta(table.meta.with_step("train", epochs=request.training.epochs))
+
+
+def _summary(
+    request: TrainRequest, config: TrainConfig, samples: Samples, history: list[dict[str, Any]]
+) -> dict[str, Any]:
+    last = history[-1]
+    summary = {
+        "run": str(request.out),
+        "samples": int(samples.ok().sum()),
+        "epochs": config.epochs,
+        "seconds": sum(row["seconds"] for row in history),
+        "loss": last["loss"],
+    }
+    validated = ("val_accuracy", "val_worst_class")
+    return summary | {name: last[name] for name in validated if name in last}

@@ -1,0 +1,259 @@
+"""The training loop; `hooks.py` draws it. It trains one model on some rows and shows what happens.
+
+A run is a function of its inputs and its seed: order, augmentation and dropout of an epoch are drawn from
+(seed, run, epoch), the learning rate from the step. So watching is free (the weights are bit-equal with
+and without recorders), and a run resumed after any epoch equals one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from dprune_cli.core.config import TrainConfig
+from dprune_cli.core.errors import DpruneError
+from dprune_cli.core.progress import Progress
+from dprune_cli.core.seeds import derive, numpy_rng
+from dprune_cli.data.augment import Augment
+from dprune_cli.data.batch import Images, count_pieces
+from dprune_cli.models.head import EmbeddingTap
+from dprune_cli.train.checkpoint import load_state, save_state
+from dprune_cli.train.hooks import Recorder, Weighter
+from dprune_cli.train.observe import BatchObs, Field, Phase, RunInfo, observe
+from dprune_cli.train.optim import learning_rate, make_optimizer, set_rate
+from dprune_cli.train.probe import BATCH, LAYOUT, autocast, probe
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with their labels.
+
+    Attributes:
+        images: where the pixels come from.
+        rows: row numbers that take part.
+        target: (N,) class ids of all rows.
+        weight: (N,) factors on the samples' losses; None for 1.
+    """
+
+    images: Images
+    rows: NDArray[np.int64]
+    target: Tensor
+    weight: Tensor | None = None
+
+
+@dataclass
+class Fit:
+    """One training run.
+
+    Attributes:
+        model: trained in place, on the images' device.
+        data: what it is trained on; probes pass over the same rows.
+        config: how.
+        info: N, C, E and the labels, for whoever watches.
+        run: number of the run; runs differ in initialisation, order and augmentation.
+        recorders, weighter: see `hooks.py`.
+        validation: rows whose recall is measured after every epoch.
+        state_file: where the resume state is kept; None for none.
+        signature: what the resume state must agree with.
+        history: one row an epoch, see `Fit.train`.
+    """
+
+    model: nn.Module
+    data: LabelledImages
+    config: TrainConfig
+    info: RunInfo
+    progress: Progress
+    run: int = 0
+    recorders: Sequence[Recorder] = ()
+    weighter: Weighter | None = None
+    validation: LabelledImages | None = None
+    state_file: Path | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.device = self.data.images.device
+        self.steps_per_epoch = count_pieces(len(self.data.rows), self.config.batch_size)
+        self.optimizer = make_optimizer(self.model, self.config)
+        self.augment = Augment(
+            size=self.data.images.size,
+            flip=self.config.flip,
+            shift=self.config.shift,
+            cutout=self.config.cutout,
+        )
+        self.forward = torch.compile(self.model) if self.config.compile else self.model
+        self.target = self.data.target.to(self.device)
+        self.weight = None if self.data.weight is None else self.data.weight.to(self.device)
+
+    def train(self, last_epoch: int | None = None) -> list[dict[str, Any]]:
+        """Train up to `last_epoch` of the schedule (default all of it).
+
+        Returns:
+            One row an epoch: `epoch, seconds, visited, loss` (mean over visits), `lr` (of the last step),
+            `class_visited` and `class_loss` (C counts and C sums of losses), and with validation data
+            `val_accuracy` and `val_worst_class`.
+
+        Raises:
+            DpruneError: the loss is no longer finite.
+        """
+        for hook in self._hooks():
+            hook.start(self.info)
+        first = self._resume() + 1
+        cuda = [self.device] if self.device.type == "cuda" else []
+        for epoch in range(first, (last_epoch or self.config.epochs) + 1):
+            began = time.perf_counter()
+            with torch.random.fork_rng(devices=cuda):
+                self._seed_dropout(epoch)
+                row = self._train_epoch(epoch)
+            self._probe(epoch)
+            row |= self._validate(epoch)
+            self.history.append({"epoch": epoch, "seconds": time.perf_counter() - began, **row})
+            if not math.isfinite(row["loss"]):
+                raise DpruneError(
+                    f"the loss is {row['loss']} after epoch {epoch}; lower --lr or set --clip-norm"
+                )
+            self._save(epoch)
+        return self.history
+
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        order = numpy_rng(self.config.seed, "order", self.run, epoch).permutation(self.data.rows)
+        generator = torch.Generator(self.device).manual_seed(self._seed("augment", epoch))
+        watching = self._watching(Phase.TRAIN, epoch)
+        tap = self._tap(watching)
+        visited = torch.zeros(self.info.classes, dtype=torch.int64, device=self.device)
+        losses = torch.zeros(self.info.classes, dtype=torch.float64, device=self.device)
+        what = f"epoch {epoch}/{self.config.epochs}"
+        batches = self.data.images.batches(order, self.config.batch_size)
+        rate = 0.0
+        self.model.train()
+        for number, (index, raw) in enumerate(self.progress.track(batches, self.steps_per_epoch, what)):
+            index = index.to(self.device, non_blocking=True)
+            pixels = self.augment(raw, generator).to(memory_format=LAYOUT)
+            with autocast(self.device, enabled=self.config.amp):
+                logits = self.forward(pixels)
+            features = tap.take().detach().float() if tap else None
+            obs = observe(Phase.TRAIN, epoch, index, self.target[index], logits, features)
+            step = (epoch - 1) * self.steps_per_epoch + number
+            steps = self.config.epochs * self.steps_per_epoch
+            rate = learning_rate(self.config, step, steps, self.steps_per_epoch)
+            self._step(logits.float(), obs, rate)
+            for recorder in watching:
+                recorder.update(obs)
+            visited += torch.bincount(obs.target, minlength=self.info.classes)
+            losses.index_add_(0, obs.target, obs.loss.double())
+        if tap:
+            tap.remove()
+        count = int(visited.sum())
+        return {
+            "visited": count,
+            "loss": float(losses.sum()) / count,
+            "lr": rate,
+            "class_visited": visited.tolist(),
+            "class_loss": losses.tolist(),
+        }
+
+    def _step(self, logits: Tensor, obs: BatchObs, rate: float) -> None:
+        smoothing = self.config.label_smoothing
+        loss = F.cross_entropy(logits, obs.target, reduction="none", label_smoothing=smoothing)
+        weight = torch.ones_like(loss) if self.weight is None else self.weight[obs.index]
+        coef = self.weighter.coef(obs, weight) if self.weighter else weight / len(weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward((coef * loss).sum())
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        set_rate(self.optimizer, rate)
+        self.optimizer.step()
+
+    def _probe(self, epoch: int) -> None:
+        watching = self._watching(Phase.PROBE, epoch)
+        if not watching:
+            return
+        embedding = any(Field.EMBEDDING in recorder.fields for recorder in watching)
+        for obs in self._clean(self.data, epoch, "clean pass", embedding=embedding):
+            for recorder in watching:
+                recorder.update(obs)
+
+    def _validate(self, epoch: int) -> dict[str, float]:
+        if self.validation is None:
+            return {}
+        count = torch.zeros(self.info.classes, dtype=torch.float64, device=self.device)
+        right = torch.zeros_like(count)
+        for obs in self._clean(self.validation, epoch, "validation"):
+            count += torch.bincount(obs.target, minlength=self.info.classes)
+            right += torch.bincount(
+                obs.target[obs.logits.argmax(1) == obs.target], minlength=self.info.classes
+            )
+        recall = right / count
+        if self.weighter:
+            self.weighter.end_epoch(epoch, recall)
+        worst = recall[count > 0].min()
+        return {"val_accuracy": float(right.sum() / count.sum()), "val_worst_class": float(worst)}
+
+    def _clean(
+        self, data: LabelledImages, epoch: int, what: str, *, embedding: bool = False
+    ) -> Iterable[BatchObs]:
+        target = data.target.to(self.device)
+        passes = probe(
+            self.model, data.images, data.rows, target, epoch=epoch, amp=self.config.amp, embedding=embedding
+        )
+        return self.progress.track(passes, count_pieces(len(data.rows), BATCH), what)
+
+    def _watching(self, phase: Phase, epoch: int) -> list[Recorder]:
+        return [
+            recorder
+            for recorder in self.recorders
+            if recorder.phase is phase and (recorder.epochs is None or epoch in recorder.epochs)
+        ]
+
+    def _tap(self, watching: Iterable[Recorder]) -> EmbeddingTap | None:
+        wanted = any(Field.EMBEDDING in recorder.fields for recorder in watching)
+        return EmbeddingTap(self.model) if wanted else None
+
+    def _seed_dropout(self, epoch: int) -> None:
+        seed = self._seed("dropout", epoch)
+        # Not torch.manual_seed, which would seed GPUs that are not ours and not forked.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
+
+    def _seed(self, stream: str, epoch: int) -> int:
+        return derive(self.config.seed, stream, self.run, epoch)
+
+    def _stateful(self) -> dict[str, dict[str, Tensor]]:
+        return {f"{number}:{type(hook).__name__}": hook.state for number, hook in enumerate(self._hooks())}
+
+    def _hooks(self) -> list[Recorder | Weighter]:
+        return [*self.recorders, *([self.weighter] if self.weighter else [])]
+
+    def _save(self, epoch: int) -> None:
+        if self.state_file is not None:
+            state = {
+                "epoch": epoch,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "hooks": self._stateful(),
+                "history": self.history,
+            }
+            save_state(self.state_file, state)
+
+    def _resume(self) -> int:
+        """Continue from the state file; the last finished epoch, 0 for a fresh start."""
+        state = load_state(self.state_file) if self.state_file is not None else None
+        if state is None:
+            return 0
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, tensors in self._stateful().items():
+            for key, value in state["hooks"][name].items():
+                tensors[key] = value.to(tensors[key].device)
+        self.history[:] = state["history"]
+        return int(state["epoch"])

@@ -1,0 +1,63 @@
+"""Recorders fed from a recording instead of a live run; scores cannot tell the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dprune_cli.io.features import Features
+from dprune_cli.io.trajectory import BOTH, Pass
+from dprune_cli.train.hooks import Recorder
+from dprune_cli.train.observe import BatchObs, Phase, RunInfo, observe
+
+_BATCH = 8192
+
+
+def replay(
+    batches: Iterable[tuple[Pass, NDArray[np.int64], NDArray[np.float32]]],
+    recorders: Sequence[Recorder],
+    info: RunInfo,
+) -> None:
+    """Show recorded logits to recorders: batches of (pass, (n,) rows of `info`, (n, C) logits)."""
+    for recorder in recorders:
+        recorder.start(info)
+    for at, rows, logits in batches:
+        index = torch.from_numpy(rows)
+        for phase in Phase:
+            if at.phase in (phase.value, BOTH):
+                obs = observe(phase, at.epoch, index, info.target[index], torch.from_numpy(logits))
+                _show(obs, recorders)
+
+
+def replay_features(
+    features: Features, rows: NDArray[np.int64], recorders: Sequence[Recorder], info: RunInfo
+) -> None:
+    """Show recorded features, which are one clean pass after the only epoch of a run.
+
+    Args:
+        features: of n samples; without logits, zeros stand in and no recorder may read them.
+        rows: (n,) their rows in `info`.
+        recorders: watch clean passes only.
+        info: of a run of one epoch.
+    """
+    for recorder in recorders:
+        recorder.start(info)
+    for start in range(0, len(rows), _BATCH):
+        part = slice(start, start + _BATCH)
+        index = torch.from_numpy(rows[part])
+        logits = (
+            features.logits[part] if features.logits is not None else np.zeros((len(index), info.classes))
+        )
+        embedding = torch.from_numpy(features.features[part])
+        _show(
+            observe(Phase.PROBE, 1, index, info.target[index], torch.from_numpy(logits), embedding), recorders
+        )
+
+
+def _show(obs: BatchObs, recorders: Sequence[Recorder]) -> None:
+    for recorder in recorders:
+        if recorder.phase is obs.phase and (recorder.epochs is None or obs.epoch in recorder.epochs):
+            recorder.update(obs)
