@@ -7,14 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeVar
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dprune_cli.cli.options import Talk
 from dprune_cli.core.errors import ClosedPipe
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 T = TypeVar("T")
 
@@ -28,17 +28,29 @@ class Terminal:
     def __init__(self, talk: Talk) -> None:
         self.quiet = talk.quiet
         self.verbose = talk.verbose
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    @cached_property
+    def console(self) -> Console:
+        """Made when something is first said: a quiet command need not import rich's."""
+        from rich.console import Console
+
+        return Console(stderr=True, highlight=False, soft_wrap=True)
 
     def note(self, line: str) -> None:
         """One line, unless `-q`."""
         if not self.quiet:
-            self.console.print(Text(line))
+            self._print(line)
 
     def warn(self, line: str) -> None:
         """One line, unless `-q`."""
         if not self.quiet:
-            self.console.print(Text(f"warning: {line}", style="yellow"))
+            self._print(f"warning: {line}", "yellow")
+
+    def _print(self, line: str, style: str = "") -> None:
+        from rich.text import Text
+
+        # As Text, because a key or a class name may look like markup.
+        self.console.print(Text(line, style=style))
 
     def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
         """A progress bar on a terminal; elsewhere one line every few seconds."""
@@ -94,6 +106,9 @@ class Terminal:
         """A small table; only its first rows if it is long, unless `-v`."""
         if self.quiet:
             return
+        from rich.table import Table
+        from rich.text import Text
+
         shown = rows if self.verbose or len(rows) <= _HEAD else rows[:_HEAD]
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for number, column in enumerate(columns):

@@ -9,7 +9,6 @@ import typer
 
 from dprune_cli.cli.console import Terminal, percent
 from dprune_cli.cli.options import Force, Seed, TableIn, TableOut, Talk, expand
-from dprune_cli.core.budget import parse_budget
 from dprune_cli.core.errors import UsageError
 
 
@@ -41,6 +40,7 @@ def command(
     talk: Talk,
 ) -> None:
     """Decide how many samples of every class (or group) to keep."""
+    from dprune_cli.core.budget import parse_budget
     from dprune_cli.io.outputs import check_output
     from dprune_cli.io.table import check_table_output, read_table, write_table
     from dprune_cli.stages.quota import QuotaRequest, check_suffix, write_quotas

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dprune_cli.cli.console import Terminal, percent, print_json
 from dprune_cli.cli.options import Force, Json, Seed, TableIn, Talk, expand
-from dprune_cli.core.budget import parse_budget
+from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES
 from dprune_cli.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from dprune_cli.stages.select import Selection
 
 
 @expand
@@ -50,18 +53,18 @@ def command(
     shuffle: Annotated[
         bool, typer.Option("--shuffle", help="Write shards in a seeded random order.")
     ] = False,
-    shard_samples: Annotated[int, typer.Option(help="Most samples in a shard.")] = 10_000,
-    shard_bytes: Annotated[int, typer.Option(help="Most bytes of a shard.")] = 10**9,
+    shard_samples: Annotated[int, typer.Option(help="Most samples in a shard.")] = SHARD_SAMPLES,
+    shard_bytes: Annotated[int, typer.Option(help="Most bytes of a shard.")] = SHARD_BYTES,
     seed: Seed = 0,
     force: Force = False,
     json: Json = False,
     talk: Talk,
 ) -> None:
     """Keep the best samples by a column, within quotas if the table has any, and write them out."""
+    from dprune_cli.core.budget import parse_budget
     from dprune_cli.io.table import check_table_output, read_table, write_table
-    from dprune_cli.stages.select import SelectRequest
+    from dprune_cli.stages.select import SelectOutputs, SelectRequest
     from dprune_cli.stages.select import select as select_samples
-    from dprune_cli.stages.select_outputs import SelectOutputs, write_outputs
 
     terminal = Terminal(talk)
     if json and "-" in (output, shards):
@@ -93,31 +96,36 @@ def command(
         seed=seed,
     )
     found = select_samples(read_table(table), request, terminal)
-    written = write_outputs(found.table, found.keep, outputs)
+    if outputs.any:
+        # Imported here, because what copies shards takes longer to import than a small table to select.
+        from dprune_cli.stages.select_outputs import write_outputs
+
+        for shard in write_outputs(found.table, found.keep, outputs):
+            if shards != "-":
+                terminal.note(f"{shards}/{shard.name}: {shard.samples} samples, {shard.size} bytes")
     if output is not None:
         write_table(found.table, output, force=force)
-    coverage = found.coverage
-    figures = zip(
-        found.names,
-        coverage.available.tolist(),
-        coverage.kept.tolist(),
-        coverage.density.tolist(),
-        strict=True,
-    )
-    rows = [(name, str(have), str(left), percent(density)) for name, have, left, density in figures]
+    _report(found, terminal)
+    if json:
+        print_json(found.as_json())
+
+
+def _report(found: Selection, terminal: Terminal) -> None:
+    """What is left of every class, and of the smallest."""
+    coverage, names = found.coverage, found.names
+    numbers = (coverage.available.tolist(), coverage.kept.tolist(), coverage.density.tolist())
+    rows = [
+        (name, str(available), str(kept), percent(density))
+        for name, available, kept, density in zip(names, *numbers, strict=True)
+    ]
     terminal.rows("kept", ("class", "available", "kept", "density"), rows)
-    if coverage.smallest is not None:
-        smallest = coverage.smallest
+    smallest = coverage.smallest
+    if smallest is not None:
         terminal.note(
-            f"kept {coverage.kept.sum()} of {coverage.available.sum()} samples; smallest class "
-            f"{found.names[smallest]} with {coverage.kept[smallest]}"
+            f"kept {coverage.kept.sum()} of {coverage.available.sum()} samples; "
+            f"smallest class {names[smallest]} with {coverage.kept[smallest]}"
         )
     if found.correlation is not None:
         terminal.note(f"correlation of density with validation recall: {found.correlation:+.2f}")
     for number in coverage.empty:
-        terminal.warn(f"nothing is kept of class {found.names[number]}")
-    for shard in written:
-        if shards != "-":
-            terminal.note(f"{shards}/{shard.name}: {shard.samples} samples, {shard.size} bytes")
-    if json:
-        print_json(found.as_json())
+        terminal.warn(f"nothing is kept of class {names[number]}")

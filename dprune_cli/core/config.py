@@ -14,6 +14,10 @@ from typing import Any, Literal
 
 from dprune_cli.core.errors import DataError, UsageError
 
+# Where `select --shards` ends a shard, whichever comes first.
+SHARD_SAMPLES = 10_000
+SHARD_BYTES = 10**9
+
 
 def option(default: Any, help: str, panel: str) -> Any:
     """A dataclass field that is also a command-line option."""

@@ -37,8 +37,8 @@ def prepare(images: Tensor, size: int) -> Tensor:
 class Augment:
     """Random views of stored images.
 
-    With stored images of the model's own size: a shift of up to `shift` pixels, what moves in being
-    black. With larger ones: a random part of the image, resized (Szegedy et al., "Going deeper with
+    With stored images of the model's own size: a shift of up to `shift` pixels, what moves in mirroring
+    the border. With larger ones: a random part of the image, resized (Szegedy et al., "Going deeper with
     convolutions", CVPR 2015, https://arxiv.org/abs/1409.4842). Then, for both, flips and cutout (DeVries
     and Taylor, "Improved regularization of convolutional neural networks with cutout", 2017,
     https://arxiv.org/abs/1708.04552).
@@ -84,20 +84,25 @@ def mirror(images: Tensor, flips: Tensor) -> Tensor:
 
 
 def shift_images(images: Tensor, moves: Tensor, reach: int) -> Tensor:
-    """Windows of images (B, C, S, S) that were padded with `reach` black pixels on every side.
+    """Windows of images (B, C, S, S) that were padded with `reach` mirrored pixels on every side.
 
     Args:
         images: any type.
         moves: (2, B) top and left corner of the window, 0 to 2 * reach; `reach` is no shift.
-        reach: pixels of padding.
+        reach: pixels of padding, less than S.
 
     >>> shift_images(torch.tensor([[[[1, 2], [3, 4]]]]), torch.tensor([[1], [0]]), 1).tolist()
-    [[[[0, 1], [0, 3]]]]
+    [[[[2, 1], [4, 3]]]]
     """
     if reach == 0:
         return images
     side = images.shape[-1]
-    padded = functional.pad(images, (reach,) * 4)
+    # By hand, so as not to depend on the types that padding supports on each device.
+    padded = images
+    for axis in (2, 3):
+        before = padded.narrow(axis, 1, reach).flip(axis)
+        after = padded.narrow(axis, side - 1 - reach, reach).flip(axis)
+        padded = torch.cat([before, padded, after], axis)
     windows = padded.unfold(2, side, 1).unfold(3, side, 1)
     top, left = moves.to(images.device)
     return windows[torch.arange(len(images), device=images.device), :, top, left]

@@ -15,7 +15,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError
-from dprune_cli.io.vectors import check_labels, open_parquet, rows_by_key, vector_array, vectors
+from dprune_cli.io.vectors import (
+    check_classes,
+    check_labels,
+    open_parquet,
+    rows_by_key,
+    texts,
+    vector_array,
+    vectors,
+    whole_numbers,
+)
 
 
 @dataclass(frozen=True)
@@ -54,24 +63,26 @@ def read_features(
 
     Raises:
         DataError: no such file, a column missing, keys or labels that do not match, a sample that is
-            missing or stands there twice, a number that is not finite.
+            missing or stands there twice, a number that is not finite, a label without a logit.
     """
     source = str(path)
-    file = open_parquet(path, ("key", "label", "features"))
-    table = file.read()
-    keys = table["key"].cast(pa.string())
+    table = open_parquet(path, ("key", "label", "features")).read()
+    if table.num_rows == 0:
+        raise DataError(f"{source}: there is not one row in it")
+    keys = texts(table["key"], "key", source)
     order = known if known is not None else sorted(set(keys.to_pylist()))
-    rows = rows_by_key(keys, order, source)
-    if len(np.unique(rows)) < len(rows):
-        raise DataError(f"{source}: {len(rows) - len(np.unique(rows))} keys stand there twice")
-    if len(rows) < len(order):
-        lost = np.setdiff1d(np.arange(len(order)), rows)
-        raise DataError(f"{source}: key {order[lost[0]]!r} has no features ({len(lost)} samples like this)")
-    found = table["label"].cast(pa.int32()).to_numpy()
-    if labels is None:
-        labels = np.empty(len(order), np.int32)
-        labels[rows] = found
-    check_labels(found, labels, order, rows, source)
+    rows = rows_by_key(keys, {key: row for row, key in enumerate(order)}, source)
+    count = np.bincount(rows, minlength=len(order))
+    for wrong, what in ((count > 1, "stands there twice"), (count == 0, "has no features")):
+        if wrong.any():
+            first = order[int(np.flatnonzero(wrong)[0])]
+            raise DataError(f"{source}: key {first!r} {what} ({int(wrong.sum())} samples like this)")
     place = np.argsort(rows)
+    found = whole_numbers(table["label"], "label", source)
+    if labels is None:
+        labels = found[place].astype(np.int32)
+    check_labels(found, labels, order, rows, source)
+    features = vectors(table["features"], "features", source)[place]
     logits = vectors(table["logits"], "logits", source)[place] if "logits" in table.column_names else None
-    return Features(order, labels, vectors(table["features"], "features", source)[place], logits)
+    check_classes(labels, None if logits is None else logits.shape[1], source)
+    return Features(order, labels, features, logits)

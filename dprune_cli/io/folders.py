@@ -39,8 +39,8 @@ class FolderContent:
 def scan_folder(root: Path) -> FolderContent:
     """Find the images and tar files below a folder.
 
-    Hidden files and folders are skipped. A linked folder is entered once, and not if it was seen before,
-    so loops end; the order of names decides which path is kept, never the file system.
+    Hidden files and folders are skipped. A linked folder is entered unless the walk was in that folder
+    before, so loops end; the walk goes by the order of names, whatever the file system says.
 
     Raises:
         DataError: a folder cannot be read.

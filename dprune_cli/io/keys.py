@@ -11,11 +11,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dprune_cli.core.seeds import derive
+from dprune_cli.io.arrow import strings
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_A = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_B = np.uint64(0x94D049BB133111EB)
-_CHUNK = 1 << 20
+# Keys at a time: few enough for the processor's cache.
+_CHUNK = 1 << 15
 
 
 def split_name(name: str) -> tuple[str, str] | None:
@@ -40,11 +42,11 @@ def hash_keys(keys: pa.Array | pa.ChunkedArray | list[str], seed: int = 0) -> ND
     pseudorandom number generators", OOPSLA 2014), chained with what came before, the length first. It
     is vectorised over keys because a cryptographic hash a key takes longer than sorting the table does.
     """
-    array = keys if isinstance(keys, (pa.Array, pa.ChunkedArray)) else pa.array(keys, pa.string())
+    array = keys if isinstance(keys, (pa.Array, pa.ChunkedArray)) else strings(keys)
     chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
     start = np.uint64(derive(seed, "key"))
     hashed = [
-        _hash_chunk(chunk.slice(first, _CHUNK).cast(pa.large_binary()), start)
+        _hash_chunk(chunk.slice(first, _CHUNK), start)
         for chunk in chunks
         for first in range(0, len(chunk), _CHUNK)
     ]
@@ -53,7 +55,8 @@ def hash_keys(keys: pa.Array | pa.ChunkedArray | list[str], seed: int = 0) -> ND
 
 def _hash_chunk(chunk: pa.Array, start: np.uint64) -> NDArray[np.uint64]:
     _, offset_buffer, data_buffer = chunk.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+    width = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
+    offsets = np.frombuffer(offset_buffer, width)[chunk.offset : chunk.offset + len(chunk) + 1]
     data = np.frombuffer(data_buffer or b"", np.uint8)[offsets[0] : offsets[-1]]
     # Eight zero bytes after the end let the last word of the last key be read like any other.
     padded = np.concatenate([data, np.zeros(8, np.uint8)])

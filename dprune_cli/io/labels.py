@@ -215,7 +215,7 @@ def resolve_groups(
         (N,) group ids, -1 where any value is missing; names by id, sorted, integers by size.
 
     >>> resolve_groups([(np.array([0, 1, 1, -1]), ["water", "land"]), (np.array([0, 0, 1, 0]), [10, 9])])
-    (array([2, 1, 0, -1], dtype=int32), ['land,9', 'land,10', 'water,10'])
+    (array([ 2,  1,  0, -1], dtype=int32), ['land,9', 'land,10', 'water,10'])
     """
     count = len(parts[0][0])
     whole, rank = np.ones(count, bool), np.zeros(count, np.int64)

@@ -65,9 +65,9 @@ def locate(root: str | Sequence[str]) -> Located:
         for path in expand(word):
             bases.append(_add(path, located))
     located.base = bases[0] if len(bases) == 1 else _common(bases)
-    located.tars = list({os.path.normpath(path): path for path in located.tars}.values())
+    located.tars = list({os.path.abspath(path): path for path in located.tars}.values())
     located.folders = list(
-        {os.path.normpath(path): (path, content) for path, content in located.folders}.values()
+        {os.path.abspath(path): (path, content) for path, content in located.folders}.values()
     )
     located.named = len(words) == 1 and (is_pattern(words[0]) or Path(words[0]).is_dir())
     return located

@@ -12,6 +12,7 @@ import glob
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +20,14 @@ from typing import Any, cast, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import ClosedPipe, DataError
 from dprune_cli.core.info import End
 from dprune_cli.core.progress import Progress
+from dprune_cli.io.arrow import equals, from_numpy, to_numpy
+from dprune_cli.io.keys import hash_keys
 from dprune_cli.io.outputs import STDOUT, check_output, check_stdout_is_no_terminal, whole_file
 
 METADATA_KEY = b"dprune"
@@ -119,7 +121,7 @@ class ScoreTable:
         """The table with columns added, or replaced where they stand."""
         data = self.data
         for name, values in columns.items():
-            array = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values)
+            array = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else from_numpy(values)
             kind = COLUMN_TYPES.get(name)
             if kind is not None and array.type != kind:
                 array = array.cast(kind)
@@ -135,7 +137,7 @@ class ScoreTable:
         """(N,) rows that may be kept: status `ok`, or every row of a table without a status."""
         if "status" not in self:
             return np.ones(len(self), bool)
-        return np.asarray(pc.fill_null(pc.equal(self.data["status"], OK), False))
+        return equals(self.data["status"], OK)
 
     def integers(self, column: str) -> NDArray[np.int64]:
         """(N,) an integer column, -1 where it is null."""
@@ -143,7 +145,8 @@ class ScoreTable:
         values = self.data[column]
         if not pa.types.is_integer(values.type):
             raise DataError(f"{self.source}: column {column!r} holds {values.type}, not integers")
-        return pc.fill_null(values.cast(pa.int64()), -1).to_numpy()
+        found, null = to_numpy(values)
+        return np.where(null, -1, found).astype(np.int64) if null.any() else found.astype(np.int64)
 
     def numbers(self, column: str) -> NDArray[np.float64]:
         """(N,) a number column, NaN where it is null; `DataError` if it holds a NaN of its own."""
@@ -153,14 +156,14 @@ class ScoreTable:
             pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
         ):
             raise DataError(f"{self.source}: column {column!r} holds {values.type}, not numbers")
-        if pa.types.is_floating(values.type):
-            nan = pc.fill_null(pc.is_nan(values), False)
-            count = pc.sum(nan).as_py() or 0
-            if count:
-                first = pc.index(nan, True).as_py()
-                where = f" (first at key {self.data['key'][first].as_py()!r})" if "key" in self else ""
-                raise DataError(f"{self.source}: column {column!r} holds {count} NaN{where}")
-        return pc.fill_null(values.cast(pa.float64()), float("nan")).to_numpy()
+        found, null = to_numpy(values)
+        found = found.astype(np.float64)
+        bad = np.flatnonzero(np.isnan(found) & ~null)
+        if len(bad):
+            where = f" (first at key {self.data['key'][int(bad[0])].as_py()!r})" if "key" in self else ""
+            raise DataError(f"{self.source}: column {column!r} holds {len(bad)} NaN{where}")
+        found[null] = np.nan
+        return found
 
     def keep_first(self, column: str, progress: Progress) -> End:
         """The end of a column that is kept first: what its metadata say, else the high one, with a note."""
@@ -191,12 +194,16 @@ class ScoreTable:
 def check_keys(table: ScoreTable) -> None:
     """`DataError` if two rows that may be kept have the same key."""
     table.need("key")
-    keys = table.data["key"].filter(pa.array(table.ok()))
-    if pc.count_distinct(keys).as_py() < len(keys):
-        counts = pc.value_counts(keys)
-        twice = counts.filter(pc.greater(counts.field("counts"), 1))
-        key = twice.field("values")[0].as_py()
-        raise DataError(f"{table.source}: {len(twice)} keys stand in it more than once (first {key!r})")
+    ok = table.ok()
+    keys = table.data["key"] if ok.all() else table.data["key"].filter(from_numpy(ok))
+    hashes = np.sort(hash_keys(keys))
+    if not (hashes[1:] == hashes[:-1]).any():
+        return
+    # Counted only now, because counting strings takes four times as long as hashing them.
+    counts = Counter(keys.to_pylist())
+    twice = [key for key, count in counts.items() if count > 1]
+    if twice:
+        raise DataError(f"{table.source}: {len(twice)} keys stand in it more than once (first {twice[0]!r})")
 
 
 def fingerprint(table: pa.Table) -> str:

@@ -17,14 +17,13 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES
 from dprune_cli.core.errors import DataError
 from dprune_cli.io.tar_header import END
 from dprune_cli.io.tar_index import index_spans, map_file
 from dprune_cli.io.tar_samples import TarSamples, group_members
 from dprune_cli.io.tar_walk import Buffer
 
-SHARD_SAMPLES = 10_000
-SHARD_BYTES = 10**9
 _GATHER = 1 << 20
 _KERNEL_COPY = 1 << 15
 _CHECK_AT_ONCE = 1 << 16

@@ -54,7 +54,7 @@ def _fits(digits: bytes, base: int) -> bool:
 def parse_pax(body: bytes) -> dict[bytes, bytes]:
     r"""The records of a PAX header; what cannot be read ends them.
 
-    >>> parse_pax(b"12 path=abc\n9 a=b=c\n")
+    >>> parse_pax(b"12 path=abc\n8 a=b=c\n")
     {b'path': b'abc', b'a': b'b=c'}
     """
     records: dict[bytes, bytes] = {}

@@ -11,8 +11,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES
 from dprune_cli.core.errors import DataError
-from dprune_cli.io.tar_copy import SHARD_BYTES, SHARD_SAMPLES, Shard, plan_shards
+from dprune_cli.io.tar_copy import Shard, plan_shards
 from dprune_cli.io.tar_header import BLOCK, END, make_header
 from dprune_cli.io.tar_samples import is_meta
 

@@ -3,8 +3,8 @@
 Three loops do the same: one takes a header at a time and touches nothing else of the archive; the other
 reads a window of blocks, parses every block as if it were a header, and then follows the chain through
 the answers. The second is several times faster where members are small, and would read the whole
-archive where they are large, so the distance between headers decides. The third checks many small spans before
-they are copied; it takes the next header of all of them at once.
+archive where they are large, so the distance between headers decides. The third
+checks many small spans before they are copied; it takes the next header of all of them at once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ EXTENDING = frozenset(b"xXLK")
 _NO_DATA = frozenset(b"123456")
 _TELLING = (b"path=", b"size=", b"GNU.")
 _LONGEST_HEADER = 1 << 20
+_LARGEST = 1 << 60
 
 _BURST = 64
 _DENSE = 16 * BLOCK
@@ -101,6 +102,7 @@ def follow(buffer: Buffer, begin: int, end: int, walk: Walk, *, archive: bool) -
                 walk.odd = True
         if pending >= 0 and kind not in EXTENDING:
             size, pending = (0 if kind in _NO_DATA else pending), -1
+        size = min(size, _LARGEST)
         heads.append(position)
         sizes.append(size)
         position += BLOCK + ((size + 511) & -BLOCK)
@@ -156,7 +158,7 @@ def follow_together(buffer: Buffer, begin: NDArray[np.int64], end: NDArray[np.in
         Whether this was enough; False asks for `follow`, span by span.
     """
     blocks = np.frombuffer(buffer, np.uint8, count=len(buffer) // BLOCK * BLOCK).reshape(-1, BLOCK)
-    position, rows = begin.copy(), np.arange(len(begin))
+    position, rows = begin.copy(), np.flatnonzero(begin < end)
     found_rows, found_heads, found_sizes = [], [], []
     while len(rows):
         here = position[rows] // BLOCK

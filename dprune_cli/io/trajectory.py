@@ -3,12 +3,13 @@
 A Parquet file with `key`, `label`, `epoch`, `logits` (C float32), one row a sample and pass. Optional:
 `phase` (`train` or `probe`; without it the same logits serve both) and `run`. Rows may come in any order:
 a file ordered by pass is streamed, any other is first sorted into a temporary file on disk, so memory
-stays at O(N) plus a batch.
+stays at O(N) plus a batch, and a byte a row where the passes are mixed.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,21 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError
-from dprune_cli.io.vectors import check_labels, open_parquet, rows_by_key, vector_array, vectors
+from dprune_cli.io.vectors import (
+    check_classes,
+    check_labels,
+    open_parquet,
+    rows_by_key,
+    texts,
+    vector_array,
+    vectors,
+    whole_numbers,
+)
 
-_BATCH = 8192
 BOTH = "both"
+_BATCH = 8192
+_PHASES = ("train", "probe")
+_LARGEST = 2**30 - 1
 
 
 @dataclass(frozen=True, order=True)
@@ -34,6 +46,9 @@ class Pass:
     run: int
     epoch: int
     phase: str
+
+
+Recorded = tuple[Pass, NDArray[np.int64], NDArray[np.float32]]
 
 
 class TrajectoryWriter:
@@ -113,31 +128,21 @@ class Trajectory:
             DataError: no such file, a column missing, keys or labels that do not match, a sample that a
                 pass lacks or holds twice.
         """
-        self.path = path
-        source = str(path)
+        self._source = str(path)
         self._file = open_parquet(path, ("key", "label", "epoch", "logits"))
+        if self._file.metadata.num_rows == 0:
+            raise DataError(f"{path}: the trajectory is empty")
         names = self._file.schema_arrow.names
-        small = self._file.read(
-            columns=[name for name in ("key", "label", "epoch", "phase", "run") if name in names]
-        )
-        if small.num_rows == 0:
-            raise DataError(f"{source}: the trajectory is empty")
-        keys = small["key"].cast(pa.string())
-        self.keys = known if known is not None else sorted(pc.unique(keys).to_pylist())
-        self._row = rows_by_key(keys, self.keys, source)
-        label = small["label"].cast(pa.int32()).to_numpy()
-        if labels is None:
-            labels = np.empty(len(self.keys), np.int32)
-            labels[self._row] = label
-        self.labels = labels
-        check_labels(label, labels, self.keys, self._row, source)
-        self._pass, self.passes = _number_passes(small)
-        self._check_complete(source)
-        self.classes = vectors(
-            next(self._file.iter_batches(1, columns=["logits"])).column(0), "logits", source
-        ).shape[1]
-        if labels.max() >= self.classes or labels.min() < 0:
-            raise DataError(f"{source}: label {labels.max()} does not fit {self.classes} logits")
+        self._marks = [name for name in ("key", "epoch", "phase", "run") if name in names]
+        if known is None or labels is None:
+            known, labels = self._find_samples()
+        self.keys, self.labels = known, labels
+        self._place = {key: row for row, key in enumerate(known)}
+        logits = next(self._file.iter_batches(1, columns=["logits"])).column(0)
+        self.classes = vectors(logits, "logits", self._source).shape[1]
+        self._codes, self._ordered = self._check_passes()
+        self.passes = _name_passes(self._codes, has_phase="phase" in names)
+        check_classes(labels, self.classes, self._source)
 
     @property
     def epochs(self) -> int:
@@ -149,86 +154,119 @@ class Trajectory:
         """Run numbers that it holds."""
         return sorted({one.run for one in self.passes})
 
-    def _check_complete(self, source: str) -> None:
-        count = len(self.keys)
-        flat = self._pass.astype(np.int64) * count + self._row
-        seen = np.zeros(len(self.passes) * count, bool)
-        seen[flat] = True
-        if seen.all() and len(flat) == len(seen):
-            return
-        if not seen.all():
-            lost, row = divmod(int(np.flatnonzero(~seen)[0]), count)
-            what = f"key {self.keys[row]!r} has no logits"
-        else:
-            order = np.sort(flat)
-            lost, row = divmod(int(order[1:][order[1:] == order[:-1]][0]), count)
-            what = f"key {self.keys[row]!r} stands there twice"
-        at = self.passes[lost]
-        raise DataError(f"{source}: {what} in epoch {at.epoch} ({at.phase}, run {at.run})")
-
-    def read(self, run: int) -> Iterator[tuple[Pass, NDArray[np.int64], NDArray[np.float32]]]:
+    def read(self, run: int) -> Iterator[Recorded]:
         """Batches of one run, pass by pass: the pass, (n,) places in `keys`, (n, C) logits."""
-        if np.all(np.diff(self._pass) >= 0):
+        if self._ordered:
             yield from self._stream(run)
             return
         with tempfile.TemporaryDirectory(prefix="dprune-") as folder:
             yield from self._sorted(run, Path(folder) / "logits")
 
-    def _batches(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    def _find_samples(self) -> tuple[list[str], NDArray[np.int32]]:
+        label: dict[str, int] = {}
+        for batch in self._file.iter_batches(_BATCH, columns=["key", "label"]):
+            keys = texts(batch["key"], "key", self._source).to_pylist()
+            for key, found in zip(keys, whole_numbers(batch["label"], "label", self._source), strict=True):
+                label.setdefault(key, found)
+        keys = sorted(label)
+        return keys, np.array([label[key] for key in keys], np.int32)
+
+    def _read_marks(self, batch: pa.RecordBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(n,) places in `keys` and (n,) codes of passes, which sort as passes do."""
+        numbers = []
+        for name in ("run", "epoch"):
+            present = name in self._marks
+            found = whole_numbers(batch[name], name, self._source) if present else np.zeros(len(batch), int)
+            if found.min() < 0 or found.max() > _LARGEST:
+                raise DataError(f"{self._source}: column {name!r} holds a number below 0 or above {_LARGEST}")
+            numbers.append(found)
+        phase = np.zeros(len(batch), np.int64)
+        if "phase" in self._marks:
+            text = texts(batch["phase"], "phase", self._source)
+            index = pc.index_in(text, value_set=pa.array(_PHASES))
+            if index.null_count:
+                wrong = text.filter(pc.is_null(index))[0].as_py()
+                raise DataError(f"{self._source}: phase {wrong!r} is neither 'train' nor 'probe'")
+            phase = index.to_numpy(zero_copy_only=False)
+        run, epoch = numbers
+        rows = rows_by_key(texts(batch["key"], "key", self._source), self._place, self._source)
+        return rows, (run * (_LARGEST + 1) + epoch) * len(_PHASES) + phase
+
+    def _check_passes(self) -> tuple[NDArray[np.int64], bool]:
+        """The codes of all passes, ascending, and whether the rows stand in that order."""
+        full = np.ones(len(self.keys), bool)
+        seen: dict[int, NDArray[np.bool_]] = {}
+        count: Counter[int] = Counter()
+        ordered, last = True, -1
+        for batch in self._file.iter_batches(_BATCH, columns=[*self._marks, "label"]):
+            rows, codes = self._read_marks(batch)
+            label = whole_numbers(batch["label"], "label", self._source)
+            check_labels(label, self.labels, self.keys, rows, self._source)
+            ordered = ordered and last <= codes[0] and bool(np.all(np.diff(codes) >= 0))
+            last = int(codes[-1])
+            for code in np.unique(codes).tolist():
+                here = np.sort(rows[codes == code])
+                mask = seen.setdefault(code, np.zeros(len(full), bool))
+                again = here[mask[here] | (np.diff(here, prepend=-1) == 0)]
+                if len(again):
+                    self._refuse(code, int(again[0]), "stands there twice")
+                mask[here] = True
+                count[code] += len(here)
+                if count[code] == len(full):
+                    # One array for all complete passes, so that only the others take memory.
+                    seen[code] = full
+        for code in sorted(seen):
+            if seen[code] is not full:
+                self._refuse(code, int(seen[code].argmin()), "has no logits")
+        return np.array(sorted(seen)), ordered
+
+    def _refuse(self, code: int, row: int, what: str) -> None:
+        run, epoch, phase = _decode(code)
+        phase = f"{phase}, " if "phase" in self._marks else ""
+        raise DataError(f"{self._source}: key {self.keys[row]!r} {what} in epoch {epoch} ({phase}run {run})")
+
+    def _batches(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
+        """Numbers of passes, places in `keys` and logits of rows, in the order of the file."""
         start = 0
-        for batch in self._file.iter_batches(_BATCH, columns=["logits"]):
-            logits = vectors(batch.column(0), "logits", str(self.path))
+        for batch in self._file.iter_batches(_BATCH, columns=[*self._marks, "logits"]):
+            logits = vectors(batch["logits"], "logits", self._source, start)
             if logits.shape[1] != self.classes:
-                raise DataError(f"{self.path}: logits of {logits.shape[1]} and of {self.classes} classes")
-            yield slice(start, start + len(logits)), logits
+                raise DataError(f"{self._source}: logits of {logits.shape[1]} and of {self.classes} classes")
+            rows, codes = self._read_marks(batch)
+            yield np.searchsorted(self._codes, codes), rows, logits
             start += len(logits)
 
-    def _stream(self, run: int) -> Iterator[tuple[Pass, NDArray[np.int64], NDArray[np.float32]]]:
-        for span, logits in self._batches():
-            number, row = self._pass[span], self._row[span]
+    def _stream(self, run: int) -> Iterator[Recorded]:
+        for number, row, logits in self._batches():
             for one in np.unique(number):
                 if self.passes[one].run == run:
                     part = number == one
                     yield self.passes[one], row[part], logits[part]
 
-    def _sorted(self, run: int, spill: Path) -> Iterator[tuple[Pass, NDArray[np.int64], NDArray[np.float32]]]:
+    def _sorted(self, run: int, spill: Path) -> Iterator[Recorded]:
         wanted = [number for number, one in enumerate(self.passes) if one.run == run]
         place = np.full(len(self.passes), -1)
         place[wanted] = np.arange(len(wanted))
         shape = (len(wanted), len(self.keys), self.classes)
         store = np.memmap(spill, np.float32, "w+", shape=shape)
-        for span, logits in self._batches():
-            to = place[self._pass[span]]
-            store[to[to >= 0], self._row[span][to >= 0]] = logits[to >= 0]
+        for number, row, logits in self._batches():
+            to = place[number]
+            store[to[to >= 0], row[to >= 0]] = logits[to >= 0]
         rows = np.arange(len(self.keys))
-        for number, stored in zip(wanted, store, strict=True):
+        for one, stored in zip(wanted, store, strict=True):
             for start in range(0, len(rows), _BATCH):
                 part = slice(start, start + _BATCH)
-                yield self.passes[number], rows[part], np.array(stored[part])
+                yield self.passes[one], rows[part], np.array(stored[part])
 
 
-def _number_passes(small: pa.Table) -> tuple[NDArray[np.int64], list[Pass]]:
-    """(rows,) the number of each row's pass, and the passes in order (run, epoch, train before probe)."""
-    count = small.num_rows
-    epoch = small["epoch"].cast(pa.int64()).to_numpy()
-    run = (
-        small["run"].cast(pa.int64()).to_numpy() if "run" in small.column_names else np.zeros(count, np.int64)
-    )
-    epoch_names, epoch = np.unique(epoch, return_inverse=True)
-    run_names, run = np.unique(run, return_inverse=True)
-    if "phase" in small.column_names:
-        phase_names = ["train", "probe"]
-        found = pc.index_in(small["phase"].cast(pa.string()), value_set=pa.array(phase_names))
-        if found.null_count:
-            raise DataError("column 'phase' of the trajectory may hold 'train' and 'probe' only")
-        phase = np.asarray(found.combine_chunks().cast(pa.int64()))
-    else:
-        phase_names, phase = [BOTH], np.zeros(count, np.int64)
-    code = (run * len(epoch_names) + epoch) * len(phase_names) + phase
-    codes, number = np.unique(code, return_inverse=True)
-    passes = []
-    for value in codes.tolist():
-        rest, kind = divmod(value, len(phase_names))
-        at_run, at_epoch = divmod(rest, len(epoch_names))
-        passes.append(Pass(int(run_names[at_run]), at_epoch + 1, phase_names[kind]))
-    return number, passes
+def _decode(code: int) -> tuple[int, int, str]:
+    """Run, epoch and phase as the file has them."""
+    rest, phase = divmod(code, len(_PHASES))
+    return *divmod(rest, _LARGEST + 1), _PHASES[phase]
+
+
+def _name_passes(codes: NDArray[np.int64], *, has_phase: bool) -> list[Pass]:
+    """The passes, with epochs numbered from 1."""
+    found = [_decode(code) for code in codes.tolist()]
+    number = {epoch: place for place, epoch in enumerate(sorted({epoch for _, epoch, _ in found}), 1)}
+    return [Pass(run, number[epoch], phase if has_phase else BOTH) for run, epoch, phase in found]

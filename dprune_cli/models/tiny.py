@@ -18,7 +18,7 @@ _LARGE = 96
 
 
 def tiny(classes: int, image_size: int) -> nn.Module:
-    """A `Tiny` for images of this side, laid out channels last, which is a third faster on CPUs."""
+    """A `Tiny` for images of this side, laid out channels last, about a quarter faster on CPUs."""
     return Tiny(classes, large=image_size >= _LARGE).to(memory_format=torch.channels_last)
 
 

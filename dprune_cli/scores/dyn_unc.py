@@ -46,9 +46,9 @@ class DynUnc(Score):
                 f"dyn_unc:window={self.window} is too short for a standard deviation; give 2 or more"
             )
         if epochs < self.window:
+            shorter = f" or give -m dyn_unc:window={epochs}" if epochs >= 2 else ""
             raise UsageError(
-                f"dyn_unc needs windows of {self.window} epochs, the schedule has {epochs}; "
-                f"give more --epochs or -m dyn_unc:window={max(2, epochs)}"
+                f"dyn_unc needs windows of {self.window} epochs, this run has {epochs}; train longer{shorter}"
             )
         return {"spread": WindowStd(target_probability, self.window, Phase(self.phase))}
 

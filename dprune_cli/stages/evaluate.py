@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -103,7 +104,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> tuple[Samples, lis
         if config.classes != first.classes:
             raise DataError(f"{run} knows other classes than {request.runs[0]}; evaluate them apart")
     device = inputs.pick_device(request.device)
-    samples = inputs.load_samples(request.data, request.reading, progress, first.classes)
+    samples = inputs.load_samples(request.data, request.reading, first.classes)
     evaluations = []
     opened: tuple[int, Images] | None = None
     for run, config in zip(request.runs, configs, strict=True):
@@ -127,7 +128,7 @@ def predict(
     pred = np.full(len(samples), -1, np.int32)
     loss = np.full(len(samples), np.nan, np.float32)
     data = inputs.labelled(samples, images)
-    passes = probe(model, images, data.rows, data.target.to(images.device), epoch=1, amp=amp)
+    passes = probe(model, data, amp=amp)
     for obs in progress.track(passes, count_pieces(len(data.rows), BATCH), "evaluate"):
         rows = obs.index.cpu().numpy()
         pred[rows] = obs.logits.argmax(1).cpu().numpy()
@@ -135,27 +136,20 @@ def predict(
     return pred, loss
 
 
-def accuracy_on(
-    model: nn.Module,
-    data: Sequence[str],
-    reading: DataConfig,
-    like: Samples,
-    images: Images,
-    amp: bool,
-    progress: Progress,
-) -> Summary:
-    """Accuracy of a model on other data, read with the classes of `like` and the size of `images`."""
-    samples, validation = load_validation(data, reading, like, images, progress)
-    pred, _ = predict(model, samples, validation, amp, progress)
+def accuracy(model: nn.Module, samples: Samples, images: Images, amp: bool, progress: Progress) -> Summary:
+    """How well a model does on the usable samples."""
+    pred, _ = predict(model, samples, images, amp, progress)
     ok = samples.ok()
-    return summarise(samples.label[ok], pred[ok], len(like.classes))
+    return summarise(samples.label[ok], pred[ok], len(samples.classes))
 
 
 def load_validation(
     data: Sequence[str], reading: DataConfig, like: Samples, images: Images, progress: Progress
 ) -> tuple[Samples, Images]:
     """Validation data with the classes and the image size of the training data."""
-    samples = inputs.load_samples(data, reading, progress, like.classes)
+    # The spool keeps the stream of training data.
+    reading = dataclasses.replace(reading, spool=None)
+    samples = inputs.load_samples(data, reading, like.classes)
     samples, opened = inputs.load_images(samples, reading, images.device, progress, images.size)
     inputs.report_bad(samples, progress)
     return samples, opened

@@ -19,15 +19,14 @@ from dprune_cli.data.batch import Images
 from dprune_cli.data.images import open_images
 from dprune_cli.data.memory import parse_memory
 from dprune_cli.io.dataset import open_samples
+from dprune_cli.io.problems import problems
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.tar_pack import read_classes
 from dprune_cli.models.build import build_model, default_model
 from dprune_cli.models.weights import load_weights
-from dprune_cli.train.loop import LabelledImages
 from dprune_cli.train.observe import RunInfo
-from dprune_cli.train.probe import LAYOUT
+from dprune_cli.train.probe import LAYOUT, LabelledImages
 
-_SHOWN = 10
 _CHECK_SIZE = 32
 
 
@@ -46,22 +45,17 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
-def load_samples(
-    data: Sequence[str], config: DataConfig, progress: Progress, classes: Sequence[str] | None = None
-) -> Samples:
+def load_samples(data: Sequence[str], config: DataConfig, classes: Sequence[str] | None = None) -> Samples:
     """Index DATA; `classes` (of a run or a table) win over `--classes` and over the data's own names."""
     if classes is None and config.classes is not None:
         classes = read_classes(config.classes)
-    samples = open_samples(
+    return open_samples(
         data,
         label_field=config.label_field,
         group_field=config.group_field,
         classes=classes,
         spool=config.spool,
     )
-    for line in samples.damage:
-        progress.warn(line)
-    return samples
 
 
 def load_images(
@@ -118,13 +112,9 @@ def need_two_classes(samples: Samples) -> None:
 
 
 def report_bad(samples: Samples, progress: Progress) -> None:
-    """Warn about samples that cannot be used, the first few by key."""
-    bad = np.flatnonzero(~samples.ok())
-    for row in bad[:_SHOWN]:
-        progress.warn(f"{samples.keys[row]}: {samples.status[row]} ({samples.path(int(row))})")
-    if len(bad) > _SHOWN:
-        counts = Counter(samples.status[bad].tolist()).most_common()
-        progress.warn(f"{len(bad)} bad samples in all: " + ", ".join(f"{n} {why}" for why, n in counts))
+    """Warn about damaged shards and samples that cannot be used, the first of them by key."""
+    for line in problems(samples):
+        progress.warn(line)
 
 
 def check_errors(samples: Samples, allowed: str) -> None:

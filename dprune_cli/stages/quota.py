@@ -19,6 +19,7 @@ from dprune_cli.core.errors import BudgetError, DataError, UsageError
 from dprune_cli.core.info import End
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.registry import parameters
+from dprune_cli.io.arrow import from_numpy
 from dprune_cli.io.keys import hash_keys
 from dprune_cli.io.outputs import whole_file
 from dprune_cli.io.table import ScoreTable, read_table
@@ -108,7 +109,7 @@ def quota(table: ScoreTable, request: QuotaRequest, progress: Progress) -> tuple
     review = QuotaTable(request.by, names, available, recall, quotas)
     if not np.isnan(recall).all():
         step["recall"] = [None if np.isnan(value) else round(value, 6) for value in recall.tolist()]
-    column = pa.array(quotas[np.maximum(stratum, 0)], pa.int64(), mask=~ok)
+    column = from_numpy(quotas[np.maximum(stratum, 0)], ~ok)
     table = table.with_columns(quota=column)
     return table.with_meta(table.meta.with_step("quota", **step)), review
 
@@ -138,7 +139,7 @@ def _rule_input(
         return table.numbers(name)[candidates]
 
     def tie(rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-        return hash_keys(table.data["key"].take(pa.array(candidates[rows])), request.seed)
+        return hash_keys(table.data["key"].take(from_numpy(candidates[rows])), request.seed)
 
     def keep_first(name: str) -> End:
         return table.keep_first(name, progress)

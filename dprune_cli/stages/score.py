@@ -35,7 +35,7 @@ def score(request: ScoreRequest, progress: Progress) -> ScoreResult:
     if request.recording is not None:
         return _from_recording(request, scores, progress)
     plans = plan_runs(scores, request.training.epochs, request.runs, whole_first=request.wants_model)
-    samples = inputs.load_samples(request.data, request.reading, progress)
+    samples = inputs.load_samples(request.data, request.reading)
     inputs.need_two_classes(samples)
     if any(plan.last_epoch for plan in plans):
         return _from_training(request, plans, samples, progress)
@@ -64,9 +64,12 @@ def _from_training(
 
 
 def _from_recording(request: ScoreRequest, scores: Sequence[Score], progress: Progress) -> ScoreResult:
-    samples = inputs.load_samples(request.data, request.reading, progress) if request.data else None
+    samples = inputs.load_samples(request.data, request.reading) if request.data else None
     if samples is not None:
         inputs.need_some(samples)
+        if request.check:
+            # A recording leaves out the samples that could not be decoded when it was made.
+            samples = inputs.check_images(samples, request.reading, progress)
     recorded = score_recorded(request, scores, samples)
     table = samples.table() if samples is not None else recorded.table()
     facts = {"recording": str(request.recording), "epochs": recorded.epochs}

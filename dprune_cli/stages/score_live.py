@@ -20,7 +20,7 @@ from dprune_cli.io.table import ScoreTable
 from dprune_cli.io.trajectory import TrajectoryWriter
 from dprune_cli.metrics.classification import Summary
 from dprune_cli.stages import inputs
-from dprune_cli.stages.evaluate import accuracy_on
+from dprune_cli.stages.evaluate import accuracy, load_validation
 from dprune_cli.stages.plan import RunPlan
 from dprune_cli.stages.run_folder import describe_run, write_run
 from dprune_cli.stages.score_request import ScoreRequest, Values
@@ -71,6 +71,8 @@ def score_live(
     data = inputs.labelled(samples, images)
     info = inputs.run_info(samples, request.training, request.training.epochs, device)
     values: Values = defaultdict(list)
+    # Opened before hours of training, not after them: there may be no such data.
+    val = load_validation(request.val, request.reading, samples, images, progress) if request.val else None
     first: tuple[nn.Module, list[dict[str, Any]]] | None = None
     with _trajectory(request, classes) as writer:
         for plan in plans:
@@ -95,11 +97,7 @@ def score_live(
             first = first or (model, fit.history)
     if first is None:
         raise RuntimeError("there was no run to train")
-    validation = None
-    if request.val:
-        validation = accuracy_on(
-            first[0], request.val, request.reading, samples, images, request.training.amp, progress
-        )
+    validation = accuracy(first[0], *val, request.training.amp, progress) if val else None
     return Trained(dict(values), *first, validation)
 
 

@@ -91,7 +91,16 @@ class _Place:
     def info(
         self, keys: list[str], labels: NDArray[np.int32], classes: int, epochs: int, seed: int
     ) -> tuple[RunInfo, NDArray[np.int64]]:
-        """The run as scores see it, and the table row of every recorded sample."""
+        """The run as scores see it, and the table row of every recorded sample.
+
+        Raises:
+            DataError: DATA has another number of classes.
+        """
+        if self.samples is not None and len(self.samples.classes) != classes:
+            raise DataError(
+                f"the recording has logits of {classes} classes, but {' '.join(self.samples.root)} has "
+                f"{len(self.samples.classes)}"
+            )
         if self.samples is None or self.rows is None:
             return RunInfo(keys, torch.from_numpy(labels.astype(np.int64)), classes, epochs, seed), np.arange(
                 len(keys)
@@ -119,7 +128,10 @@ def _from_trajectory(path: Path, request: ScoreRequest, scores: Sequence[Score],
 
 def _from_features(path: Path, request: ScoreRequest, scores: Sequence[Score], place: _Place) -> Recorded:
     features = read_features(path, place.known, place.labels)
-    classes = int(features.labels.max()) + 1 if features.logits is None else features.logits.shape[1]
+    if features.logits is not None:
+        classes = features.logits.shape[1]
+    else:
+        classes = int(features.labels.max()) + 1 if place.samples is None else len(place.samples.classes)
     plans = plan_runs(scores, 1, 1)
     _check_features(plans, has_logits=features.logits is not None, source=str(path))
     info, rows = place.info(features.keys, features.labels, classes, 1, request.training.seed)

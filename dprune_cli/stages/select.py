@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from dprune_cli.core.budget import Budget
+from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES
 from dprune_cli.core.errors import BudgetError, DataError, UsageError
 from dprune_cli.core.info import End
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.registry import parameters
+from dprune_cli.io.arrow import dictionary, from_numpy, to_numpy
 from dprune_cli.io.keys import hash_keys
+from dprune_cli.io.outputs import STDOUT, check_output, check_stdout_is_no_terminal
 from dprune_cli.io.table import ScoreTable, check_keys
 from dprune_cli.metrics.coverage import Coverage, correlate, cover
 from dprune_cli.pickers.base import PICKERS, Picker
@@ -37,6 +41,41 @@ class SelectRequest:
     seed: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class SelectOutputs:
+    """Where the kept samples go; see the options of `dprune select`."""
+
+    shards: str | None = None
+    folder: Path | None = None
+    keys: Path | None = None
+    data: Sequence[str] = ()
+    shuffle: bool = False
+    shard_samples: int = SHARD_SAMPLES
+    shard_bytes: int = SHARD_BYTES
+    seed: int = 0
+    force: bool = False
+
+    def verify(self) -> None:
+        """Refuse what could not be written, before any work is done."""
+        if self.shard_samples < 1 or self.shard_bytes < 1:
+            raise UsageError("--shard-samples and --shard-bytes must be at least 1")
+        if self.shards == STDOUT:
+            check_stdout_is_no_terminal("a tar stream", "--shards")
+        for path in (self.shards if self.shards != STDOUT else None, self.folder, self.keys):
+            if path is not None:
+                check_output(path, force=self.force)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is to be written besides the table."""
+        return self.needs_data or self.keys is not None
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the samples themselves are wanted, not only their names."""
+        return self.shards is not None or self.folder is not None
+
+
 @dataclass(frozen=True)
 class Selection:
     """A table with `keep` and `reason`, and what is left of every class.
@@ -56,7 +95,7 @@ class Selection:
     @property
     def keep(self) -> NDArray[np.bool_]:
         """(N,) the kept rows."""
-        return np.asarray(self.table.data["keep"])
+        return to_numpy(self.table.data["keep"])[0]
 
     def as_json(self) -> dict[str, Any]:
         """The summary as users read it with `--json`."""
@@ -95,7 +134,7 @@ def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Sel
     keep = np.zeros(len(table), bool)
     keep[_pick(table, picker, values, np.flatnonzero(scored), stratum, quotas, names, request.seed)] = True
     reasons = np.where(~ok, 0, np.where(~scored, 1, 2)).astype(np.int32)
-    reason = pa.DictionaryArray.from_arrays(pa.array(reasons, mask=keep), pa.array([STATUS, NO_SCORE, RANK]))
+    reason = dictionary(reasons, [STATUS, NO_SCORE, RANK], keep)
     step = {
         "by": request.by,
         "pick": picker.info.name,
@@ -103,7 +142,7 @@ def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Sel
         "keep": request.keep.text if request.keep else None,
         "seed": request.seed,
     }
-    selected = table.with_columns(keep=pa.array(keep), reason=reason)
+    selected = table.with_columns(keep=from_numpy(keep), reason=reason)
     return _measure(selected.with_meta(table.meta.with_step("select", **step)), keep, ok)
 
 
@@ -185,7 +224,7 @@ def _pick(
             continue
 
         def tie(positions: NDArray[np.int64], rows: NDArray[np.int64] = rows) -> NDArray[np.uint64]:
-            return hash_keys(table.data["key"].take(pa.array(rows[positions])), seed)
+            return hash_keys(table.data["key"].take(from_numpy(rows[positions])), seed)
 
         own = None if values is None else values[rows]
         kept.append(rows[picker.pick(own, int(quotas[number]), tie, len(rows))])

@@ -4,51 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dprune_cli.core.errors import ClosedPipe, DataError, UsageError
+from dprune_cli.core.errors import ClosedPipe, DataError
 from dprune_cli.core.seeds import numpy_rng
+from dprune_cli.io.arrow import from_numpy, to_numpy
 from dprune_cli.io.folder_out import unpack_images, write_images
-from dprune_cli.io.outputs import STDOUT, check_output, check_stdout_is_no_terminal, whole_file, whole_folder
+from dprune_cli.io.outputs import STDOUT, whole_file, whole_folder
 from dprune_cli.io.sources import locate
 from dprune_cli.io.table import ScoreTable
-from dprune_cli.io.tar_copy import SHARD_BYTES, SHARD_SAMPLES, Shard, Spans, copy_spans, stream_spans
+from dprune_cli.io.tar_copy import Shard, Spans, copy_spans, stream_spans
 from dprune_cli.io.tar_pack import ImageFiles, pack_images, stream_images, write_index
-
-
-@dataclass(frozen=True, kw_only=True)
-class SelectOutputs:
-    """Where the kept samples go; see the options of `dprune select`."""
-
-    shards: str | None = None
-    folder: Path | None = None
-    keys: Path | None = None
-    data: Sequence[str] = ()
-    shuffle: bool = False
-    shard_samples: int = SHARD_SAMPLES
-    shard_bytes: int = SHARD_BYTES
-    seed: int = 0
-    force: bool = False
-
-    def verify(self) -> None:
-        """Refuse what could not be written, before any work is done."""
-        if self.shard_samples < 1 or self.shard_bytes < 1:
-            raise UsageError("--shard-samples and --shard-bytes must be at least 1")
-        if self.shards == STDOUT:
-            check_stdout_is_no_terminal("a tar stream", "--shards")
-        for path in (self.shards if self.shards != STDOUT else None, self.folder, self.keys):
-            if path is not None:
-                check_output(path, force=self.force)
-
-    @property
-    def needs_data(self) -> bool:
-        """Whether the samples themselves are wanted, not only their names."""
-        return self.shards is not None or self.folder is not None
+from dprune_cli.stages.select import SelectOutputs
 
 
 def write_outputs(table: ScoreTable, keep: NDArray[np.bool_], outputs: SelectOutputs) -> list[Shard]:
@@ -65,7 +36,7 @@ def write_outputs(table: ScoreTable, keep: NDArray[np.bool_], outputs: SelectOut
     if outputs.needs_data:
         shards = _write_samples(table, rows, outputs)
     if outputs.keys is not None:
-        keys = table.data["key"].take(pa.array(rows)).to_pylist()
+        keys = table.data["key"].take(from_numpy(rows)).to_pylist()
         with whole_file(outputs.keys, force=outputs.force) as part:
             part.write_text("".join(f"{key}\n" for key in keys), "utf-8")
     return shards
@@ -124,7 +95,7 @@ def _order(
     """
     if outputs.shuffle or not from_shards:
         return numpy_rng(outputs.seed, "shuffle").permutation(rows)
-    names = table.data["shard"].cast(pa.string()).take(pa.array(rows))
+    names = table.data["shard"].cast(pa.string()).take(from_numpy(rows))
     return rows[np.lexsort((table.integers("offset")[rows], _ranks(names)))]
 
 
@@ -136,20 +107,20 @@ def _ranks(names: pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def _sources(table: ScoreTable, rows: NDArray[np.int64], base: Path) -> tuple[list[Path], NDArray[np.int64]]:
-    column = table.data["shard"].take(pa.array(rows)).combine_chunks()
+    column = table.data["shard"].take(from_numpy(rows)).combine_chunks()
     if column.null_count:
         raise DataError(f"{table.source}: kept samples have no shard; score them from DATA")
-    return [base / name for name in column.dictionary.to_pylist()], column.indices.to_numpy()
+    return [base / name for name in column.dictionary.to_pylist()], to_numpy(column.indices)[0]
 
 
 def _spans(table: ScoreTable, rows: NDArray[np.int64], base: Path) -> Spans:
     table.need("offset", "size")
     paths, source = _sources(table, rows, base)
-    keys = table.data["key"].take(pa.array(rows)).to_pylist()
+    keys = table.data["key"].take(from_numpy(rows)).to_pylist()
     return Spans(paths, source, table.integers("offset")[rows], table.integers("size")[rows], keys)
 
 
 def _files(table: ScoreTable, rows: NDArray[np.int64], base: Path) -> ImageFiles:
     paths, source = _sources(table, rows, base)
-    keys = table.data["key"].take(pa.array(rows)).to_pylist()
+    keys = table.data["key"].take(from_numpy(rows)).to_pylist()
     return ImageFiles([paths[number] for number in source], keys, table.integers("label")[rows])

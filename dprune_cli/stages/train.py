@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from dprune_cli.core.budget import round_half_up
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.progress import Progress
@@ -24,7 +27,8 @@ from dprune_cli.io.table import ScoreTable, check_keys
 from dprune_cli.stages import inputs
 from dprune_cli.stages.evaluate import load_validation
 from dprune_cli.stages.run_folder import describe_run, write_run
-from dprune_cli.train.loop import Fit, LabelledImages
+from dprune_cli.train.loop import Fit
+from dprune_cli.train.probe import LabelledImages
 from dprune_cli.train.recorders import VisitLog
 from dprune_cli.weighters.base import WEIGHTERS
 
@@ -69,14 +73,14 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
     with whole_folder(request.out, force=request.force, resume=True) as folder:
         device = inputs.pick_device(request.training.device)
         classes = request.table.meta.classes or None if request.table is not None else None
-        samples = inputs.load_samples(request.data, request.reading, progress, classes)
+        samples = inputs.load_samples(request.data, request.reading, classes)
         samples, weight = kept(request.table, samples)
         inputs.need_two_classes(samples)
         samples, images = inputs.load_images(samples, request.reading, device, progress)
         inputs.need_two_classes(samples)
         config = stretched(request, int(samples.ok().sum()))
         run = describe_run(config, request.data, samples, images.size, device)
-        run = dataclasses.replace(run, data={**run.data, **_options(request)})
+        run = dataclasses.replace(run, data={**run.data, **_options(request, samples, weight)})
         _begin(folder, run, request)
         info = inputs.run_info(samples, config, config.epochs, device)
         log = VisitLog()
@@ -92,7 +96,7 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
             state_file=folder / RESUME,
         )
         fit.train()
-        table = _trained_on(request, samples, log)
+        table = _trained_on(request, config, samples, log)
         write_run(folder, run, fit.model, fit.history, table)
     return TrainResult(samples, _summary(request, config, samples, fit.history))
 
@@ -104,7 +108,7 @@ def kept(table: ScoreTable | None, samples: Samples) -> tuple[Samples, torch.Ten
     its keys if nothing was selected yet; the others are neither read nor decoded.
 
     Raises:
-        DataError: a kept key is not in DATA, or a weight is negative.
+        DataError: a kept key is not in DATA, or a weight is negative, infinite or missing.
     """
     if table is None:
         return samples, None
@@ -128,8 +132,8 @@ def kept(table: ScoreTable | None, samples: Samples) -> tuple[Samples, torch.Ten
     if "weight" not in table:
         return samples.take(rows[order]), None
     weight = table.numbers("weight")[keep]
-    if not (weight >= 0).all():
-        raise DataError(f"{table.source}: column 'weight' holds a negative or missing weight")
+    if not ((weight >= 0) & np.isfinite(weight)).all():
+        raise DataError(f"{table.source}: column 'weight' holds a negative, infinite or missing weight")
     return samples.take(rows[order]), torch.from_numpy(weight[order]).float()
 
 
@@ -142,19 +146,26 @@ def stretched(request: TrainRequest, count: int) -> TrainConfig:
     density = keep_fraction(request.table, count)
     epochs = request.training.epochs
     if request.stretch == "iterations":
-        epochs = math.floor(epochs / density + 0.5)
+        epochs = round_half_up(epochs / density)
     elif request.stretch == "drop":
-        epochs = int(epochs * (0.5 + 0.5 * density) / density)
+        epochs = math.floor(epochs * (1 + density) / (2 * density))
     return dataclasses.replace(request.training, epochs=epochs)
 
 
-def keep_fraction(table: ScoreTable | None, count: int) -> float:
+def keep_fraction(table: ScoreTable | None, count: int) -> Fraction:
     """`count` kept samples as a fraction of those that could be kept; 1 without a table."""
-    return 1.0 if table is None else count / int(table.ok().sum())
+    return Fraction(1) if table is None else Fraction(count, int(table.ok().sum()))
 
 
-def _options(request: TrainRequest) -> dict[str, Any]:
-    return {"val": list(request.val), "weighter": request.weighter, "stretch": request.stretch}
+def _options(request: TrainRequest, samples: Samples, weight: torch.Tensor | None) -> dict[str, Any]:
+    """What else the run depends on; the fingerprints tell tables that keep equally many samples apart."""
+    return {
+        "val": list(request.val),
+        "weighter": request.weighter,
+        "stretch": request.stretch,
+        "fingerprint": samples.table().meta.fingerprint,
+        "weights": None if weight is None else hashlib.sha256(weight.numpy().tobytes()).hexdigest(),
+    }
 
 
 def _begin(folder: Path, run: RunConfig, request: TrainRequest) -> None:
@@ -183,7 +194,7 @@ def _validation(
     return inputs.labelled(found, opened)
 
 
-def _trained_on(request: TrainRequest, samples: Samples, log: VisitLog) -> ScoreTable:
+def _trained_on(request: TrainRequest, config: TrainConfig, samples: Samples, log: VisitLog) -> ScoreTable:
     """The table it was trained on, with `visits` and the last `loss` of every sample."""
     visits, loss = log.result().cpu().numpy()
     table = request.table
@@ -193,12 +204,13 @@ def _trained_on(request: TrainRequest, samples: Samples, log: VisitLog) -> Score
     else:
         index = pc.index_in(table.data["key"], value_set=pa.array(samples.keys, pa.string()))
         place = np.asarray(pc.fill_null(index, -1).combine_chunks())
-    known = (place >= 0) & (visits[place] > 0)
+    # Without the status, a duplicate would seem to have been visited: it has the key of a usable sample.
+    known = table.ok() & (place >= 0) & (visits[place] > 0)
     table = table.with_columns(
         visits=pa.array(np.where(known, visits[place], 0), pa.int32()),
         loss=pa.array(loss[place], pa.float32(), mask=~known),
     )
-    return table.with_meta(table.meta.with_step("train", epochs=request.training.epochs))
+    return table.with_meta(table.meta.with_step("train", epochs=config.epochs))
 
 
 def _summary(

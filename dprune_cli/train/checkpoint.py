@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ def load_state(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        # Anything else goes to torch's reader of old files, which fails in its own ways.
+        if not zipfile.is_zipfile(path):
+            raise EOFError
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
         raise DataError(f"{path}: this is no resume state; delete it to start anew") from None

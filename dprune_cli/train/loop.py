@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -25,30 +23,13 @@ from dprune_cli.core.errors import DpruneError
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.seeds import derive, numpy_rng
 from dprune_cli.data.augment import Augment
-from dprune_cli.data.batch import Images, count_pieces
+from dprune_cli.data.batch import count_pieces
 from dprune_cli.models.head import EmbeddingTap
 from dprune_cli.train.checkpoint import load_state, save_state
 from dprune_cli.train.hooks import Recorder, Weighter
 from dprune_cli.train.observe import BatchObs, Field, Phase, RunInfo, observe
 from dprune_cli.train.optim import learning_rate, make_optimizer, set_rate
-from dprune_cli.train.probe import BATCH, LAYOUT, autocast, probe
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images with their labels.
-
-    Attributes:
-        images: where the pixels come from.
-        rows: row numbers that take part.
-        target: (N,) class ids of all rows.
-        weight: (N,) factors on the samples' losses; None for 1.
-    """
-
-    images: Images
-    rows: NDArray[np.int64]
-    target: Tensor
-    weight: Tensor | None = None
+from dprune_cli.train.probe import BATCH, LAYOUT, LabelledImages, autocast, probe
 
 
 @dataclass
@@ -108,23 +89,24 @@ class Fit:
         for hook in self._hooks():
             hook.start(self.info)
         first = self._resume() + 1
-        cuda = [self.device] if self.device.type == "cuda" else []
         for epoch in range(first, (last_epoch or self.config.epochs) + 1):
-            began = time.perf_counter()
-            with torch.random.fork_rng(devices=cuda):
-                self._seed_dropout(epoch)
-                row = self._train_epoch(epoch)
-            self._probe(epoch)
-            row |= self._validate(epoch)
-            self.history.append({"epoch": epoch, "seconds": time.perf_counter() - began, **row})
-            if not math.isfinite(row["loss"]):
-                raise DpruneError(
-                    f"the loss is {row['loss']} after epoch {epoch}; lower --lr or set --clip-norm"
-                )
+            self.train_epoch(epoch)
             self._save(epoch)
         return self.history
 
-    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+    def train_epoch(self, epoch: int) -> None:
+        """Train one epoch, with the clean passes and the validation that follow it."""
+        began = time.perf_counter()
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            self._seed_dropout(epoch)
+            row = self._visit(epoch)
+        self._probe(epoch)
+        row |= self._validate(epoch)
+        self.history.append({"epoch": epoch, "seconds": time.perf_counter() - began, **row})
+        if not math.isfinite(row["loss"]):
+            raise DpruneError(f"the loss is {row['loss']} after epoch {epoch}; lower --lr or set --clip-norm")
+
+    def _visit(self, epoch: int) -> dict[str, Any]:
         order = numpy_rng(self.config.seed, "order", self.run, epoch).permutation(self.data.rows)
         generator = torch.Generator(self.device).manual_seed(self._seed("augment", epoch))
         watching = self._watching(Phase.TRAIN, epoch)
@@ -201,10 +183,7 @@ class Fit:
     def _clean(
         self, data: LabelledImages, epoch: int, what: str, *, embedding: bool = False
     ) -> Iterable[BatchObs]:
-        target = data.target.to(self.device)
-        passes = probe(
-            self.model, data.images, data.rows, target, epoch=epoch, amp=self.config.amp, embedding=embedding
-        )
+        passes = probe(self.model, data, epoch=epoch, amp=self.config.amp, embedding=embedding)
         return self.progress.track(passes, count_pieces(len(data.rows), BATCH), what)
 
     def _watching(self, phase: Phase, epoch: int) -> list[Recorder]:

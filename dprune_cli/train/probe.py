@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,6 +20,23 @@ from dprune_cli.train.observe import BatchObs, Phase, observe
 LAYOUT = torch.channels_last
 # A clean pass keeps no activations, so it can take larger batches than training.
 BATCH = 512
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with their labels.
+
+    Attributes:
+        images: where the pixels come from.
+        rows: row numbers that take part.
+        target: (N,) class ids of all rows.
+        weight: (N,) factors on the samples' losses; None for 1.
+    """
+
+    images: Images
+    rows: NDArray[np.int64]
+    target: Tensor
+    weight: Tensor | None = None
 
 
 @contextmanager
@@ -39,35 +57,33 @@ def autocast(device: torch.device, *, enabled: bool) -> torch.autocast:
 
 def probe(
     model: nn.Module,
-    images: Images,
-    rows: NDArray[np.int64],
-    target: Tensor,
+    data: LabelledImages,
     *,
-    epoch: int,
-    amp: bool,
+    epoch: int = 1,
+    amp: bool = True,
     embedding: bool = False,
     batch: int = BATCH,
 ) -> Iterator[BatchObs]:
-    """Observations of `rows`, batch by batch, in the order given.
+    """Observations of the rows of `data`, batch by batch.
 
     Args:
         model: on the images' device.
-        images: where the pixels come from.
-        rows: row numbers to pass through.
-        target: (N,) class ids of all rows, on the images' device.
+        data: what passes through it.
         epoch: what the observations say about when.
         amp: bfloat16 autocast on a GPU.
         embedding: also give the classifier's input.
         batch: samples at a time.
     """
-    device = images.device
+    images = data.images
+    target = data.target.to(images.device)
     with ExitStack() as stack:
         tap = stack.enter_context(EmbeddingTap(model)) if embedding else None
-        with eval_mode(model), torch.inference_mode():
-            for index, raw in images.batches(rows, batch):
-                index = index.to(device, non_blocking=True)
-                pixels = prepare(raw, images.size).to(memory_format=LAYOUT)
-                with autocast(device, enabled=amp):
-                    logits = model(pixels)
-                features = tap.take().float() if tap else None
-                yield observe(Phase.PROBE, epoch, index, target[index], logits, features)
+        stack.enter_context(eval_mode(model))
+        for index, raw in images.batches(data.rows, batch):
+            index = index.to(images.device, non_blocking=True)
+            # Not around the yield: whoever consumes this would be in inference mode too, and stay there
+            # if it never comes back for the next batch.
+            with torch.inference_mode(), autocast(images.device, enabled=amp):
+                logits = model(prepare(raw, images.size).to(memory_format=LAYOUT))
+            features = tap.take().float() if tap else None
+            yield observe(Phase.PROBE, epoch, index, target[index], logits, features)

@@ -218,7 +218,8 @@ def test_samples_follow_webdatasets_rule(tmp_path):
     files = [
         ("__meta__/m.jpg", b"0"), ("__index__", b"0"), ("README", b"0"), ("x/", b""),
         ("x/a.jpg", b"1" * 600), ("._a.jpg", b"2"), ("sub/", b""), ("x/a.JSON", b"{}"), ("x/a.v2.png", b"3"),
-        ("x/b.cls", b"1"), ("x/b.tif", b""), ("b.c/d.v1.jpg", b"4"), ("b.c/d.seg.png", b"4"), ("b.c/d.x.cls", b"5"),
+        ("x/b.cls", b"1"), ("x/b.tif", b""), ("b.c/d.v1.jpg", b"4"), ("b.c/d.seg.png", b"4"),
+        ("b.c/d.x.cls", b"5"),
     ]  # fmt: skip
     path = write_tar(tmp_path / "a.tar", files)
     members = index_tar(path)
@@ -276,3 +277,16 @@ def test_against_webdataset(tmp_path):
     samples = group_members(index_tar(path))
     assert samples.keys == [key for key, _ in expected]
     assert samples.fields == list(dict.fromkeys(field for _, fields in expected for field in fields))
+
+
+def test_absurd_sizes_are_damage(tmp_path):
+    path = tmp_path / "a.tar"
+    for field in (b"\x80" + b"\xff" * 11, b"777777777777", b"-0000000001\0", b"\xff" * 12):
+        head = bytearray(make_header("b.jpg", 0))
+        head[124:136] = field
+        head[148:156] = b" " * 8
+        head[148:156] = b"%06o\0 " % sum(head)
+        path.write_bytes(make_header("a.jpg", 0) + bytes(head) + bytes(2048))
+        members = index_tar(path)
+        assert members.names == ["a.jpg"]
+        assert members.damage is not None

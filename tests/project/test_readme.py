@@ -1,0 +1,37 @@
+"""Every command of the README runs, in the order in which it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).parents[2]
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", (TOP / "README.md").read_text(), re.DOTALL)
+    # The two scripts make a virtual environment; they have a test and a run of their own.
+    return [block for block in blocks if ".sh" not in block]
+
+
+def test_the_two_scripts_of_the_readme_exist() -> None:
+    for script in ("samples/quickstart.sh", "tests/run.sh"):
+        assert script in (TOP / "README.md").read_text()
+        assert os.access(TOP / script, os.X_OK)
+
+
+def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
+    (tmp_path / "samples").symlink_to(TOP / "samples")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    script = "set -euo pipefail\n" + "\n".join(readme_commands())
+    found = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert '"worst_class"' in found.stdout
+    assert "Traceback" not in found.stderr
+    assert (tmp_path / "keys.txt").read_text().count("\n") == 963
+    assert {path.name for path in (tmp_path / "kept-images").iterdir()} >= {"airplane", "truck"}
