@@ -6,14 +6,18 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from dprune_cli import __version__
 from dprune_cli.cli import evaluate, methods, quota, score, select, train
-from dprune_cli.core.errors import ClosedPipe, DpruneError, Interrupted
+from dprune_cli.core.errors import ClosedPipe, DpruneError, Interrupted, UsageError
+
+# The base of all errors of a command line; typer exports only this child of it.
+_BadCommandLine: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="dprune",
@@ -48,30 +52,70 @@ def _root(
 def main() -> NoReturn:
     """Run the command line; never returns."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+        # A shell has its background jobs ignore Ctrl-C; they should go on doing that.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    _open_missing_streams()
+    sys.exit(_finish(run(sys.argv[1:])))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code, having said on standard error what went wrong."""
+    debug = "--debug" in arguments
     try:
-        app()
-        code = 0
+        return app(list(arguments), prog_name="dprune", standalone_mode=False) or 0
     except ClosedPipe:
-        # Python flushes standard output on exit; with nobody reading, that would fail once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ClosedPipe.exit_code
+        return ClosedPipe.exit_code
     except DpruneError as error:
-        code = _report(error)
+        return _report(error, debug)
+    except _BadCommandLine as error:
+        said = _usage(error)
+        return _report(UsageError(said), debug) if said else UsageError.exit_code
     except Interrupted as stop:
         print("dprune: interrupted", file=sys.stderr)  # noqa: T201
-        code = stop.exit_code
+        return stop.exit_code
     except MemoryError:
-        code = _report(DpruneError("out of memory; lower --cache-memory or --batch-size"))
-    sys.exit(code)
+        return _report(DpruneError("out of memory; lower --cache-memory or --batch-size"), debug)
+    except OSError as error:
+        # What a stage expects of the system it explains itself; this is a disk that fails, and the like.
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _report(DpruneError(f"{where}{error.strerror or error}"), debug)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's own, and torch may not be imported here
+            raise
+        return _report(DpruneError("out of GPU memory; lower --cache-memory or --batch-size"), debug)
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with a command line, in one line; nothing if it was empty and got its help text."""
+    said = error.format_message().rstrip(".").replace("Value error, ", "")
+    where = error.ctx.command_path if error.ctx is not None else "dprune"
+    return f"{said[:1].lower()}{said[1:]} (see {where} --help)" if said else ""
+
+
+def _open_missing_streams() -> None:
+    """Give a process that was started without standard streams (`>&-`) ones that lead nowhere."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # The lowest free descriptor is the one that is missing, so no output file can get it.
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+
+
+def _finish(code: int) -> int:
+    """Flush standard output, which Python would do at exit with a traceback if nobody reads it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise Interrupted(number)
 
 
-def _report(error: DpruneError) -> int:
-    if "--debug" in sys.argv:
+def _report(error: DpruneError, debug: bool) -> int:
+    if debug:
         traceback.print_exc()
     print(f"dprune: error: {error}", file=sys.stderr)  # noqa: T201
     return error.exit_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dprune_cli.cli.options import Talk
-from dprune_cli.core.errors import ClosedPipe
+from dprune_cli.io.outputs import standard_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -127,11 +126,9 @@ def print_json(value: Any) -> None:
 
 def print_result(text: str) -> None:
     """A result, on standard output."""
-    try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise ClosedPipe from None
+    with standard_output() as stream:
+        # In UTF-8 whatever the locale, because it may be JSON; undecodable bytes of paths as they were.
+        stream.write(f"{text}\n".encode(errors="surrogateescape"))
 
 
 def percent(value: float | None) -> str:

@@ -33,8 +33,10 @@ TableIn = Annotated[
 TableOut = Annotated[
     str, typer.Option("-o", "--output", metavar="TABLE", help="Where the table goes; - is standard output.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace outputs that exist.")]
-Json = Annotated[bool, typer.Option("--json", help="Print a machine-readable summary to standard output.")]
+Force = Annotated[bool, typer.Option("--force", metavar="", help="Replace outputs that exist.")]
+Json = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print a machine-readable summary to standard output.")
+]
 Seed = Annotated[int, typer.Option("--seed", help="Fixes every random choice.")]
 Val = Annotated[
     list[str] | None, typer.Option("--val", metavar="DATA", help="Validation data; may be repeated.")
@@ -107,7 +109,13 @@ def _parameter(item: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
     flag = item.name.replace("_", "-")
     names = [f"--{flag}/--no-{flag}" if hint is bool and item.default else f"--{flag}"]
     names += [_SHORT[item.name]] if item.name in _SHORT else []
-    about = typer.Option(*names, help=item.metadata["help"], rich_help_panel=item.metadata["panel"])
+    # A flag takes no value, so its help names no type for one.
+    about = typer.Option(
+        *names,
+        help=item.metadata["help"],
+        rich_help_panel=item.metadata["panel"],
+        metavar="" if hint is bool else None,
+    )
     return inspect.Parameter(
         item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=Annotated[hint, about]
     )

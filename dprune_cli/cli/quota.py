@@ -26,7 +26,9 @@ def command(
         list[str] | None,
         typer.Option("--val", metavar="TABLE", help="Predictions by `dprune evaluate`; may be repeated."),
     ] = None,
-    by: Annotated[Literal["class", "group"], typer.Option(help="Quotas of classes or of groups.")] = "class",
+    by: Annotated[
+        Literal["class", "group"], typer.Option(metavar="WHAT", help="Quotas of every class or group.")
+    ] = "class",
     min_per_class: Annotated[int, typer.Option(help="Samples promised to every class.")] = 0,
     quotas: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the quotas (.parquet, .csv, .json).")

@@ -34,7 +34,9 @@ def command(
     from_features: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Read features instead of training.")
     ] = None,
-    check: Annotated[bool, typer.Option(help="Decode every image, to find the broken ones.")] = True,
+    check: Annotated[
+        bool, typer.Option(metavar="", help="Decode every image, to find the broken ones.")
+    ] = True,
     recipe: Recipe = None,
     force: Force = False,
     reading: DataConfig,

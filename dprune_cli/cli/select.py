@@ -26,10 +26,13 @@ def command(
     pick: Annotated[str | None, typer.Option(metavar="NAME", help="top or random; default top.")] = None,
     end: Annotated[
         Literal["high", "low", "middle", "hard", "easy"] | None,
-        typer.Option(help="End of the column to keep; default the one its paper keeps."),
+        typer.Option(
+            metavar="END",
+            help="What is kept: high, low, middle, hard or easy; default what the paper keeps.",
+        ),
     ] = None,
     everywhere: Annotated[
-        bool, typer.Option("--global", help="Ignore quotas; rank all samples together.")
+        bool, typer.Option("--global", metavar="", help="Ignore quotas; rank all samples together.")
     ] = False,
     output: Annotated[
         str | None,
@@ -51,7 +54,7 @@ def command(
         typer.Option(metavar="DATA", help="Where the samples are, if not where they were scored."),
     ] = None,
     shuffle: Annotated[
-        bool, typer.Option("--shuffle", help="Write shards in a seeded random order.")
+        bool, typer.Option("--shuffle", metavar="", help="Write shards in a seeded random order.")
     ] = False,
     shard_samples: Annotated[int, typer.Option(help="Most samples in a shard.")] = SHARD_SAMPLES,
     shard_bytes: Annotated[int, typer.Option(help="Most bytes of a shard.")] = SHARD_BYTES,

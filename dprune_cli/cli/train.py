@@ -37,6 +37,7 @@ def command(
     talk: Talk,
 ) -> None:
     """Train a model on DATA, or on what a table keeps of it; an interrupted run goes on where it stopped."""
+    from dprune_cli.io.outputs import check_apart
     from dprune_cli.io.table import read_table
     from dprune_cli.stages.inputs import check_errors, report_bad
     from dprune_cli.stages.train import TrainRequest
@@ -47,6 +48,7 @@ def command(
         raise UsageError("name the DATA to train on")
     if table == "-" and "-" in data:
         raise UsageError("DATA and --table cannot both come from standard input")
+    check_apart(output, [*data, *(val or [])])
     request = TrainRequest(
         data=data,
         out=output,
@@ -61,11 +63,13 @@ def command(
     result = train_model(request, terminal)
     found = result.summary
     terminal.note(
-        f"trained on {found['samples']} samples for {found['epochs']} epochs in {found['seconds']:.1f} s: {output}"
+        f"trained on {found['samples']} samples for {found['epochs']} epochs "
+        f"in {found['seconds']:.1f} s: {output}"
     )
     if "val_accuracy" in found:
         terminal.note(
-            f"validation accuracy {percent(found['val_accuracy'])}, worst class {percent(found['val_worst_class'])}"
+            f"validation accuracy {percent(found['val_accuracy'])}, "
+            f"worst class {percent(found['val_worst_class'])}"
         )
     if json:
         print_json(found)

@@ -39,6 +39,8 @@ class Budget:
         >>> parse_budget("0.15").count(10), parse_budget("15%").count(10), parse_budget("4").count(10)
         (2, 2, 4)
         """
+        if not self.is_count and self.amount > 1:
+            raise BudgetError(f"--keep {self.text} is more than everything; write a count without a dot or %")
         exact = self.amount if self.is_count else self.amount * available
         count = round_half_up(exact)
         if count > available:

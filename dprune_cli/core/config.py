@@ -73,10 +73,27 @@ class TrainConfig:
 
     def check(self) -> None:
         """`UsageError` for a value that makes no sense."""
-        positive = {"epochs": self.epochs, "batch-size": self.batch_size, "lr": self.lr}
+        positive = {
+            "epochs": self.epochs,
+            "lr": self.lr,
+            "lr-drop": self.lr_drop,
+            "clip-norm": self.clip_norm,
+        }
         for name, value in positive.items():
-            if not value > 0:
+            if value is not None and not value > 0:
                 raise UsageError(f"--{name} {value}: it must be positive")
+        not_negative = {
+            "momentum": self.momentum,
+            "weight-decay": self.weight_decay,
+            "warmup": self.warmup,
+            "shift": self.shift,
+            "cutout": self.cutout,
+        }
+        for name, value in not_negative.items():
+            if not value >= 0:
+                raise UsageError(f"--{name} {value}: it must not be negative")
+        if self.batch_size < 2:
+            raise UsageError(f"--batch-size {self.batch_size}: batch norm needs at least 2 samples a step")
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"--label-smoothing {self.label_smoothing} is not in [0, 1)")
         if self.nesterov and self.momentum <= 0:

@@ -43,6 +43,8 @@ def hash_keys(keys: pa.Array | pa.ChunkedArray | list[str], seed: int = 0) -> ND
     is vectorised over keys because a cryptographic hash a key takes longer than sorting the table does.
     """
     array = keys if isinstance(keys, (pa.Array, pa.ChunkedArray)) else strings(keys)
+    if array.type not in (pa.string(), pa.large_string()):
+        array = array.cast(pa.string())
     chunks = array.chunks if isinstance(array, pa.ChunkedArray) else [array]
     start = np.uint64(derive(seed, "key"))
     hashed = [

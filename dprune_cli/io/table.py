@@ -23,12 +23,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dprune_cli.core.errors import ClosedPipe, DataError
+from dprune_cli.core.errors import DataError
 from dprune_cli.core.info import End
 from dprune_cli.core.progress import Progress
 from dprune_cli.io.arrow import equals, from_numpy, to_numpy
 from dprune_cli.io.keys import hash_keys
-from dprune_cli.io.outputs import STDOUT, check_output, check_stdout_is_no_terminal, whole_file
+from dprune_cli.io.outputs import (
+    STDOUT,
+    check_output,
+    check_stdout_is_no_terminal,
+    standard_output,
+    whole_file,
+)
 
 METADATA_KEY = b"dprune"
 FORMAT_VERSION = 1
@@ -243,6 +249,8 @@ def _part_files(source: str) -> list[Path]:
     path = Path(source)
     if path.is_dir():
         parts = sorted(path.glob("*.parquet"))
+        if not parts:
+            raise DataError(f"{source}: there is no such table; the folder holds no .parquet file")
     elif path.exists():
         parts = [path]
     else:
@@ -286,11 +294,8 @@ def write_table(table: ScoreTable, target: str, *, force: bool = False) -> None:
     if target == STDOUT:
         sink = pa.BufferOutputStream()
         _write(table, sink)
-        try:
-            sys.stdout.buffer.write(sink.getvalue())
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            raise ClosedPipe from None
+        with standard_output() as stream:
+            stream.write(sink.getvalue())
         return
     with whole_file(target, force=force) as part:
         _write(table, str(part))

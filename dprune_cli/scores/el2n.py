@@ -26,7 +26,8 @@ def error_norm(obs: BatchObs) -> Tensor:
 
     >>> from dprune_cli.train.observe import observe
     >>> logits = torch.tensor([[0.0, 0.0]])
-    >>> error_norm(observe(Phase.PROBE, 1, torch.tensor([0]), torch.tensor([1]), logits)).item() ** 2
+    >>> obs = observe(Phase.PROBE, 1, torch.tensor([0]), torch.tensor([1]), logits)
+    >>> round(error_norm(obs).item() ** 2, 6)
     0.5
     """
     one_hot = F.one_hot(obs.target, obs.logits.shape[1])

@@ -47,6 +47,7 @@ def pick_device(name: str | None) -> torch.device:
 
 def load_samples(data: Sequence[str], config: DataConfig, classes: Sequence[str] | None = None) -> Samples:
     """Index DATA; `classes` (of a run or a table) win over `--classes` and over the data's own names."""
+    parse_budget(config.max_errors, option="--max-errors")  # it is needed last; hours later is too late
     if classes is None and config.classes is not None:
         classes = read_classes(config.classes)
     return open_samples(
@@ -97,7 +98,7 @@ def need_some(samples: Samples) -> None:
     """`DataError` unless at least one sample can be used."""
     if not samples.ok().any():
         counts = ", ".join(f"{count} {why}" for why, count in Counter(samples.status).most_common(3))
-        raise DataError(f"{' '.join(samples.root)}: no sample can be used ({counts})")
+        raise DataError(f"{' '.join(samples.root)}: no sample can be used ({counts}){_hint(samples)}")
 
 
 def need_two_classes(samples: Samples) -> None:
@@ -107,8 +108,12 @@ def need_two_classes(samples: Samples) -> None:
         name = samples.classes[found[0]]
         raise DataError(
             f"{' '.join(samples.root)}: all {int(samples.ok().sum())} samples are of one class, {name!r}"
-            f"{samples.hint}"
+            f"{_hint(samples)}"
         )
+
+
+def _hint(samples: Samples) -> str:
+    return f"; {samples.hint}" if samples.hint else ""
 
 
 def report_bad(samples: Samples, progress: Progress) -> None:

@@ -77,7 +77,7 @@ class ScoreRequest:
             raise UsageError("name the DATA to score")
         for output in (self.save_model, self.record_trajectory, self.record_features):
             if output is not None:
-                check_output(output, force=self.force)
+                check_output(output, force=self.force, folder=output is self.save_model)
 
 
 @dataclass(frozen=True)

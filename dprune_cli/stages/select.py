@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,9 +61,11 @@ class SelectOutputs:
             raise UsageError("--shard-samples and --shard-bytes must be at least 1")
         if self.shards == STDOUT:
             check_stdout_is_no_terminal("a tar stream", "--shards")
-        for path in (self.shards if self.shards != STDOUT else None, self.folder, self.keys):
+        for path in (self.shards if self.shards != STDOUT else None, self.folder):
             if path is not None:
-                check_output(path, force=self.force)
+                check_output(path, force=self.force, folder=True)
+        if self.keys is not None:
+            check_output(self.keys, force=self.force)
 
     @property
     def any(self) -> bool:
@@ -127,8 +129,11 @@ def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Sel
     """
     check_keys(table)
     ok = table.ok()
-    picker = _picker(table, request, progress)
-    values = table.numbers(request.by) if picker.needs_values else None
+    picker = _picker(table, request)
+    values = None
+    if picker.needs_values:
+        values = table.numbers(request.by)
+        picker = picker.oriented(_end(table, request, progress))
     scored = ok if values is None else ok & ~np.isnan(values)
     stratum, quotas, names = _budgets(table, request, ok)
     keep = np.zeros(len(table), bool)
@@ -146,19 +151,22 @@ def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Sel
     return _measure(selected.with_meta(table.meta.with_step("select", **step)), keep, ok)
 
 
-def _picker(table: ScoreTable, request: SelectRequest, progress: Progress) -> Picker:
-    """The picker that is asked for, with the end of the column that is kept."""
+def _picker(table: ScoreTable, request: SelectRequest) -> Picker:
+    """The picker that is asked for."""
     if request.by == RANDOM and RANDOM not in table:
         if request.pick not in (None, RANDOM):
             raise UsageError(f"--pick {request.pick} needs a column; --by random has none")
         return PICKERS.make(RANDOM)
-    picker = PICKERS.make(request.pick or "top")
-    if not picker.needs_values:
-        return picker
-    table.need(request.by)
+    return PICKERS.make(request.pick or "top")
+
+
+def _end(table: ScoreTable, request: SelectRequest, progress: Progress) -> End:
+    """The end of the column that is kept."""
+    if request.end is None:
+        return table.keep_first(request.by, progress)
     if request.end in ("hard", "easy"):
-        return picker.oriented(_difficulty_end(table, request.by, request.end))
-    return picker.oriented(request.end or table.keep_first(request.by, progress))  # type: ignore[arg-type]
+        return _difficulty_end(table, request.by, request.end)
+    return cast(End, request.end)
 
 
 def _difficulty_end(table: ScoreTable, column: str, wanted: str) -> End:

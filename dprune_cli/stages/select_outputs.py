@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dprune_cli.core.errors import ClosedPipe, DataError
+from dprune_cli.core.errors import DataError
 from dprune_cli.core.seeds import numpy_rng
 from dprune_cli.io.arrow import from_numpy, to_numpy
 from dprune_cli.io.folder_out import unpack_images, write_images
-from dprune_cli.io.outputs import STDOUT, whole_file, whole_folder
+from dprune_cli.io.outputs import STDOUT, check_apart, standard_output, whole_file, whole_folder
 from dprune_cli.io.sources import locate
 from dprune_cli.io.table import ScoreTable
 from dprune_cli.io.tar_copy import Shard, Spans, copy_spans, stream_spans
@@ -45,6 +45,7 @@ def write_outputs(table: ScoreTable, keep: NDArray[np.bool_], outputs: SelectOut
 def _write_samples(table: ScoreTable, rows: NDArray[np.int64], outputs: SelectOutputs) -> list[Shard]:
     table.need("key", "label", "shard")
     base = _base(table, outputs.data)
+    _check_apart(table, base, outputs)
     spans = "offset" in table and table.data["offset"].null_count < len(table)
     classes = table.stratum_names("class")
     written: list[Shard] = []
@@ -64,11 +65,8 @@ def _write_samples(table: ScoreTable, rows: NDArray[np.int64], outputs: SelectOu
 def _write_shards(source: Spans | ImageFiles, outputs: SelectOutputs, classes: list[str]) -> list[Shard]:
     limits = {"shard_samples": outputs.shard_samples, "shard_bytes": outputs.shard_bytes}
     if outputs.shards == STDOUT:
-        try:
-            sink = sys.stdout.buffer
+        with standard_output() as sink:
             return [stream_spans(source, sink) if isinstance(source, Spans) else stream_images(source, sink)]
-        except BrokenPipeError:
-            raise ClosedPipe from None
     with whole_folder(str(outputs.shards), force=outputs.force) as part:
         if isinstance(source, Spans):
             shards = copy_spans(source, part, **limits)
@@ -83,7 +81,26 @@ def _base(table: ScoreTable, data: Sequence[str]) -> Path:
     root = list(data) or table.meta.root
     if not root:
         raise DataError(f"{table.source} does not say where its samples are; give --data DATA")
-    return locate(root).base
+    try:
+        return locate(root).base
+    except DataError as error:
+        if data or STDOUT in root:
+            raise
+        raise DataError(f"{error}; if the samples are elsewhere now, give --data DATA") from None
+
+
+def _check_apart(table: ScoreTable, base: Path, outputs: SelectOutputs) -> None:
+    """Refuse an output folder that `force` would replace together with the samples in it."""
+    place = Path(os.path.realpath(base))
+    for output in (outputs.shards, outputs.folder):
+        if output is None or output == STDOUT:
+            continue
+        check_apart(output, [base])
+        target = Path(os.path.realpath(output))
+        if target.is_relative_to(place):
+            inside = f"{target.relative_to(place).as_posix()}/"
+            names = table.data["shard"].unify_dictionaries().combine_chunks().dictionary.to_pylist()
+            check_apart(output, [base / name for name in names if name.startswith(inside)][:1])
 
 
 def _order(

@@ -70,7 +70,7 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
     weighter = WEIGHTERS.make(request.weighter) if request.weighter else None
     if weighter is not None and not request.val:
         raise UsageError(f"--weighter {request.weighter} goes by recall on validation data; give --val DATA")
-    with whole_folder(request.out, force=request.force, resume=True) as folder:
+    with whole_folder(request.out, force=request.force, resume=RESUME) as folder:
         device = inputs.pick_device(request.training.device)
         classes = request.table.meta.classes or None if request.table is not None else None
         samples = inputs.load_samples(request.data, request.reading, classes)

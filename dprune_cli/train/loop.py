@@ -45,7 +45,6 @@ class Fit:
         recorders, weighter: see `hooks.py`.
         validation: rows whose recall is measured after every epoch.
         state_file: where the resume state is kept; None for none.
-        signature: what the resume state must agree with.
         history: one row an epoch, see `Fit.train`.
     """
 
@@ -103,8 +102,11 @@ class Fit:
         self._probe(epoch)
         row |= self._validate(epoch)
         self.history.append({"epoch": epoch, "seconds": time.perf_counter() - began, **row})
-        if not math.isfinite(row["loss"]):
-            raise DpruneError(f"the loss is {row['loss']} after epoch {epoch}; lower --lr or set --clip-norm")
+        finite = all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
+        if not (finite and math.isfinite(row["loss"])):
+            raise DpruneError(
+                f"training diverged in epoch {epoch} (loss {row['loss']}); lower --lr or set --clip-norm"
+            )
 
     def _visit(self, epoch: int) -> dict[str, Any]:
         order = numpy_rng(self.config.seed, "order", self.run, epoch).permutation(self.data.rows)

@@ -88,11 +88,11 @@ def test_a_failed_folder_leaves_nothing_and_what_was_there_stays(tmp_path):
 
 def test_a_part_that_was_left_behind_is_cleared_unless_resumed(tmp_path):
     target = tmp_path / "out"
-    with pytest.raises(RuntimeError), whole_folder(target, resume=True) as part:
+    with pytest.raises(RuntimeError), whole_folder(target, resume="done") as part:
         (part / "done").write_text("1")
         raise RuntimeError
     assert not target.exists()
-    with pytest.raises(RuntimeError), whole_folder(target, resume=True) as part:
+    with pytest.raises(RuntimeError), whole_folder(target, resume="done") as part:
         assert names(part) == ["done"]
         (part / "sub").mkdir()
         raise RuntimeError

@@ -86,6 +86,16 @@ def test_rows_in_any_order(tmp_path, small_batches, phases, runs, first, sort):
         assert np.array_equal(found, expected[number * per_run : (number + 1) * per_run])
 
 
+def test_whole_passes_in_another_order(tmp_path, monkeypatch):
+    """Every batch is in order, the file is not."""
+    monkeypatch.setattr(trajectory_module, "_BATCH", len(KEYS))
+    columns = make_columns(epochs=(3, 1, 2))
+    trajectory = Trajectory(write(tmp_path / "t.parquet", columns), KEYS, LABELS)
+    order, found = read_all(trajectory)
+    assert [at.epoch for at in order] == [1, 2, 3]
+    assert np.array_equal(found, make_logits(3)[[1, 2, 0]])
+
+
 def test_keys_and_labels_of_the_file_itself(tmp_path):
     trajectory = Trajectory(write(tmp_path / "t.parquet", permute(make_columns())))
     assert trajectory.keys == ["a", "b", "c", "d", "e"] and trajectory.labels.tolist() == [0, 0, 0, 2, 1]
@@ -189,7 +199,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("mixed", [False, True])
-def test_bad_files(tmp_path, name, mixed):
+def test_bad_files(tmp_path, small_batches, name, mixed):
     change, message = BAD[name]
     columns = make_columns()
     change(columns)
