@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from dprune_cli.core.config import option, read_recipe
+from dprune_cli.core.errors import UsageError
 
 Data = Annotated[
     list[str] | None,
@@ -45,8 +46,13 @@ Val = Annotated[
 
 def _load_recipe(context: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
-        known = {name for name in (parameter.name for parameter in context.command.params) if name}
-        context.default_map = {**(context.default_map or {}), **read_recipe(path, known)}
+        options = {option.name: option for option in context.command.params if option.name}
+        values = read_recipe(path, set(options))
+        for name, value in values.items():
+            # Left alone, `true` would pass for the number 1.
+            if isinstance(value, bool) and not getattr(options[name], "is_flag", False):
+                raise UsageError(f"{path}: {name} is neither on nor off; give it a value of its own")
+        context.default_map = {**(context.default_map or {}), **values}
     return path
 
 

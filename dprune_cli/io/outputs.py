@@ -193,4 +193,6 @@ def _explained(target: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise DpruneError(f"cannot write {target}: {error.strerror or error}") from error
+        # Arrow puts words of its own around what the system says, which the number gives plainly.
+        why = os.strerror(error.errno) if error.errno else error
+        raise DpruneError(f"cannot write {target}: {why}") from error

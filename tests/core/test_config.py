@@ -55,5 +55,5 @@ def test_a_recipe_takes_names_with_hyphens_and_refuses_unknown_ones(tmp_path: Pa
     recipe.write_text("batch-size = ")
     with pytest.raises(DataError, match="no TOML"):
         read_recipe(recipe, {"batch_size"})
-    with pytest.raises(DataError, match="missing.toml"):
+    with pytest.raises(DataError, match=r"missing\.toml"):
         read_recipe(tmp_path / "missing.toml", set())
