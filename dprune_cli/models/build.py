@@ -49,7 +49,8 @@ def default_model(device_type: str) -> str:
 def build_model(name: str, classes: int, image_size: int, *, seed: int) -> nn.Module:
     """A freshly initialised network for images (B, 3, image_size, image_size) with logits (B, classes).
 
-    The same name, sizes and seed give the same weights; the global random state is left as it was.
+    The same name, sizes and seed give the same weights; the global random state is left as it was. The
+    model has passed blank images once, and knows the name of its head (`head.HEAD`).
 
     Args:
         name: see the head of this module.
@@ -58,9 +59,12 @@ def build_model(name: str, classes: int, image_size: int, *, seed: int) -> nn.Mo
         seed: of the initial weights.
 
     Raises:
-        UsageError: there is no such model, or it cannot be built for these images.
+        UsageError: there is no such model, or it cannot be built for these images, or it gives anything
+            but such logits for them.
     """
     import torch
+
+    from dprune_cli.models.trial import try_model
 
     if image_size < 8:
         raise UsageError(f"images of {image_size} pixels are too small for a model; use at least 8")
@@ -68,7 +72,9 @@ def build_model(name: str, classes: int, image_size: int, *, seed: int) -> nn.Mo
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed: that would also reseed the generators of the GPUs.
         torch.default_generator.manual_seed(derive(seed, "model"))
-        return builder(classes, image_size)
+        model = builder(classes, image_size)
+        try_model(model, name, classes, image_size)
+    return model
 
 
 def _find_builder(name: str) -> Builder:

@@ -1,4 +1,10 @@
-"""The last linear layer of a classifier, and the embeddings that go into it."""
+"""The head of a classifier, which is the linear layer that gives the logits, and the embeddings it sees.
+
+The order in which layers are registered need not be the order in which they are called, so `build_model`
+passes blank images through every new model and writes the name of its head into the attribute `HEAD`;
+None stands for a model whose logits come from no linear layer. For a model without this attribute the
+head is the linear layer that was registered last.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +14,15 @@ from torch import Tensor, nn
 
 from dprune_cli.core.errors import UsageError
 
+HEAD = "dprune_head"
+
 
 def find_head(model: nn.Module, classes: int | None = None) -> tuple[str, nn.Linear]:
-    """Name and module of the last linear layer, of those with `classes` outputs if that is given.
+    """Name and module of the head; see the head of this module.
+
+    Args:
+        model: a classifier.
+        classes: if given, layers with another number of outputs do not count.
 
     Raises:
         UsageError: the model has no such layer.
@@ -21,10 +33,14 @@ def find_head(model: nn.Module, classes: int | None = None) -> tuple[str, nn.Lin
     found = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and classes in (None, module.out_features)
+        if isinstance(module, nn.Linear)
+        and classes in (None, module.out_features)
+        and name == getattr(model, HEAD, name)
     ]
     if not found:
         wanted = "linear layer" if classes is None else f"linear layer with {classes} outputs"
+        if hasattr(model, HEAD):
+            wanted += " that gives its logits"
         raise UsageError(f"the model {type(model).__name__} has no {wanted}, so it has no head to look at")
     return found[-1]
 

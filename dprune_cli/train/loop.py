@@ -24,6 +24,7 @@ from dprune_cli.core.progress import Progress
 from dprune_cli.core.seeds import derive, numpy_rng
 from dprune_cli.data.augment import Augment
 from dprune_cli.data.batch import count_pieces
+from dprune_cli.models.compiled import compile_model
 from dprune_cli.models.head import EmbeddingTap
 from dprune_cli.train.checkpoint import load_state, save_state
 from dprune_cli.train.hooks import Recorder, Weighter
@@ -70,7 +71,7 @@ class Fit:
             shift=self.config.shift,
             cutout=self.config.cutout,
         )
-        self.forward = torch.compile(self.model) if self.config.compile else self.model
+        self.forward = compile_model(self.model) if self.config.compile else self.model
         self.target = self.data.target.to(self.device)
         self.weight = None if self.data.weight is None else self.data.weight.to(self.device)
 
@@ -83,8 +84,12 @@ class Fit:
             `val_accuracy` and `val_worst_class`.
 
         Raises:
-            DpruneError: the loss is no longer finite.
+            UsageError: a recorder asks for embeddings of a model that has no head.
+            DpruneError: the loss is no longer finite, or the model cannot be compiled.
         """
+        # The epoch that is to be recorded may be the last; hours later is too late.
+        if tap := self._tap(self.recorders):
+            tap.remove()
         for hook in self._hooks():
             hook.start(self.info)
         first = self._resume() + 1

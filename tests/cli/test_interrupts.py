@@ -59,27 +59,20 @@ def test_score_while_it_keeps_standard_input(tmp_path, shard_folder, number, cod
 @pytest.mark.parametrize(("number", "code"), STOPS)
 def test_score_while_it_trains(tmp_path, image_folder, number, code):
     before = contents(image_folder)
-    outputs = [
-        "-o",
-        tmp_path / "out",
-        "--save-model",
-        tmp_path / "run",
-        "--record-trajectory",
-        tmp_path / "log",
-    ]
-    process = start("score", image_folder, "-m", "aum", "-m", "el2n", *outputs, *LONG)
-    said = ["run 1 of 5", "dprune: interrupted"]
-    assert stop(process, number, when=there(tmp_path, ".log.part")) == (code, said)
+    places = {"-o": "table", "--save-model": "run", "--record-trajectory": "log"}
+    outputs = [word for option, name in places.items() for word in (option, tmp_path / name)]
+    process = start("score", image_folder, "-m aum -m el2n", *outputs, *LONG)
+    stopped, said = stop(process, number, when=there(tmp_path, ".log.part"))
+    assert stopped == code and said[-1] == "dprune: interrupted"
     assert contents(tmp_path) == {} and contents(image_folder) == before
-    again = spawn("score", image_folder, "-m", "aum", "--runs", "1", *outputs, *QUICK)
-    assert again.code == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "out"]
+    assert spawn("score", image_folder, "-m aum --runs 1", *outputs, *QUICK).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "run", "table"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), STOPS)
 def test_train_goes_on_where_it_was_stopped(tmp_path, image_folder, number, code):
-    options = ["--model", "tiny", "--epochs", "400", "--device", "cpu"]
+    options = ["--model", "tiny", "--epochs", "200", "--device", "cpu"]
     words = ["train", image_folder, "-o", tmp_path / "run", *options]
     process = start(*words)
     stopped = stop(process, number, when=there(tmp_path, ".run.part/resume.pt"))
@@ -91,7 +84,7 @@ def test_train_goes_on_where_it_was_stopped(tmp_path, image_folder, number, code
     assert spawn("train", image_folder, "-o", tmp_path / "whole", *options).code == 0
     runs = [tmp_path / "run", tmp_path / "whole"]
     stopped, whole = (pq.read_table(run / "history.parquet").drop_columns("seconds") for run in runs)
-    assert stopped.num_rows == 400 and stopped == whole
+    assert stopped.num_rows == 200 and stopped == whole
     stopped, whole = ((run / "model.safetensors").read_bytes() for run in runs)
     assert stopped == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "whole"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from toy_fits import (
 )
 from toy_models import dropout_net, linear_net
 
-from dprune_cli.core.errors import DpruneError
+from dprune_cli.core.errors import DpruneError, UsageError
 from dprune_cli.core.seeds import numpy_rng
 from dprune_cli.data.augment import normalise
 from dprune_cli.data.images import open_images
@@ -342,3 +343,21 @@ def test_dropout_net_really_drops():
     pixels = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]):
         assert not torch.equal(model(pixels), model(pixels))
+
+
+def test_features_of_a_model_without_a_head_are_refused_before_the_first_epoch():
+    seen = Everything()
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 8), torch.nn.Flatten())
+    fit = make_fit(model=model, recorders=[seen, FeatureLog(3)])
+    with pytest.raises(UsageError, match="no head"):
+        fit.train()
+    assert not fit.history
+
+
+def test_a_model_that_cannot_be_compiled_is_no_traceback(monkeypatch):
+    def refuse(graph, inputs):
+        raise OSError("no compiler here")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=refuse))
+    with pytest.raises(DpruneError, match="drop --compile"):
+        make_fit(make_config(compile=True)).train()
