@@ -7,15 +7,15 @@ order of rows depends on names and offsets alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError, UsageError
-from dprune_cli.io.folders import ImageFile, inner_folder_hint
-from dprune_cli.io.keys import split_name
+from dprune_cli.io.class_names import agreed, names_beside, names_in_stream
+from dprune_cli.io.folders import ImageFile, image_keys, inner_folder_hint
 from dprune_cli.io.labels import (
     ABSENT,
     CLASS_WORD,
@@ -26,25 +26,27 @@ from dprune_cli.io.labels import (
     read_json,
     resolve_classes,
     resolve_groups,
+    stray_id,
 )
 from dprune_cli.io.samples import MISSING, Samples
 from dprune_cli.io.sources import STDIN, Located, locate, refuse_urls, relative_name, spool_stdin
 from dprune_cli.io.table import OK
 from dprune_cli.io.tar_index import index_tar, map_file
-from dprune_cli.io.tar_pack import CLASSES_FILE, read_classes
 from dprune_cli.io.tar_samples import TarSamples, group_members
+from dprune_cli.io.tar_walk import NO_END_MARK
 
 __all__ = ["locate", "open_samples"]
 
 
 @dataclass
 class _Reading:
-    """How labels and groups are read, and the values met so far."""
+    """How labels and groups are read, and the values and names of classes (by shard) met so far."""
 
     label_field: str | None
     group_fields: list[str]
     labels: Values
     groups: list[Values]
+    streams: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,12 +75,16 @@ def open_samples(
 ) -> Samples:
     """Index DATA.
 
+    The key of an image of a folder is its path below that folder, or below the common folder if several
+    were named, up to a dot of its name (`image_keys` says which).
+
     Args:
         data: image folders, shards, folders of shards, brace patterns, or `-`, as typed.
         label_field: dotted path of the label in `.json` members; None reads `.cls` members.
         group_field: dotted path of the group, or several with commas to cross them; the word `label` is
             the class.
-        classes: class names by id; None takes them from `classes.txt` beside the shards, or the labels.
+        classes: class names by id; None takes them from the head of a tar stream, else from `classes.txt`
+            beside the shards or in their common folder, else from the labels.
         spool: folder that keeps standard input.
         force: replace what `spool` holds.
 
@@ -109,10 +115,13 @@ def open_samples(
     if not (part.image_size != MISSING).any():
         reason = f" ({damage[0]})" if damage else ""
         raise DataError(f"{shown}: holds no images{reason}")
-    listed = located.base / CLASSES_FILE
-    if classes is None and located.named and located.tars and not located.folders and listed.is_file():
-        classes = read_classes(listed)
+    if classes is None:
+        common = [located.base] if located.tars else []
+        classes = agreed(reading.streams) or names_beside(located.beside) or names_beside(common)
     label, status, names = resolve_classes(part.label, reading.labels, classes)
+    lost = sum(NO_END_MARK not in line for line in damage)
+    if classes is None and (stray := stray_id(label, part.keys)):
+        damage.insert(0, stray)
     group, group_names = None, list[str]()
     if fields:
         group, group_names = _resolve_groups(fields, part, reading, label, names)
@@ -141,6 +150,7 @@ def open_samples(
             if value is not None
         },
         damage=tuple(damage),
+        lost=lost,
         hint=_hint(located, label, hints, label_field),
     )
 
@@ -171,11 +181,12 @@ def _read_parts(located: Located, reading: _Reading) -> tuple[list[str], list[_P
     damage: list[str] = []
     seen: dict[str, None] = {}
     shards = [_repair(name) for name, _ in entries]
-    waiting: list[tuple[int, ImageFile]] = []
+    keys = _image_keys(entries, whole_names=len(located.folders) > 1)
+    waiting: list[tuple[int, ImageFile, str]] = []
     for number, (name, entry) in enumerate(entries):
         if isinstance(entry, ImageFile):
-            if split_name(entry.name) is not None:
-                waiting.append((number, entry))
+            if (key := keys[number]) is not None:
+                waiting.append((number, entry, key))
             continue
         if waiting:
             parts.append(_image_rows(waiting, reading))
@@ -192,9 +203,23 @@ def _read_parts(located: Located, reading: _Reading) -> tuple[list[str], list[_P
     return shards, parts, damage, list(seen)
 
 
+def _image_keys(
+    entries: Sequence[tuple[str, Path | ImageFile]], *, whole_names: bool
+) -> dict[int, str | None]:
+    """Keys of image files by their place; `whole_names` keys them by their path below the base."""
+    names = {
+        number: name if whole_names else entry.name
+        for number, (name, entry) in enumerate(entries)
+        if isinstance(entry, ImageFile)
+    }
+    return dict(zip(names, image_keys(list(names.values())), strict=True))
+
+
 def _tar_rows(path: Path, number: int, reading: _Reading) -> tuple[_Part, str | None, list[str]]:
     buffer = map_file(path)
     samples = group_members(index_tar(path, buffer))
+    if (names := names_in_stream(buffer)) is not None:
+        reading.streams[str(path)] = names
     image_offset, image_size = samples.span(samples.image)
     count = len(samples)
     if reading.label_field is None:
@@ -236,25 +261,22 @@ def _tar_status(samples: TarSamples, keys: list[str], image_size: NDArray[np.int
     return status
 
 
-def _image_rows(files: Sequence[tuple[int, ImageFile]], reading: _Reading) -> _Part:
+def _image_rows(files: Sequence[tuple[int, ImageFile, str]], reading: _Reading) -> _Part:
     count = len(files)
-    names = [image.name for _, image in files]
-    keys = [split[0] for name in names if (split := split_name(name)) is not None]
-    size = np.array([image.size for _, image in files], np.int64)
-    repaired = [_repair(key) for key in keys]
-    labels = [None if image.label is None else _repair(image.label) for _, image in files]
+    size = np.array([image.size for _, image, _ in files], np.int64)
+    labels = [None if image.label is None else _repair(image.label) for _, image, _ in files]
     status = np.full(count, OK, object)
     status[size == 0] = "empty_image"
     status[size == MISSING] = "not_a_file"
-    for row, name in enumerate(names):
-        if not _is_text(name):
+    for row, (_, image, key) in enumerate(files):
+        if not _is_text(image.name) or not _is_text(key):
             status[row] = "bad_name"
     nothing = np.full(count, MISSING, np.int64)
     return _Part(
-        keys=repaired,
+        keys=[_repair(key) for _, _, key in files],
         label=code_names(labels, reading.labels),
         group=np.full((len(reading.group_fields), count), ABSENT, np.int32),
-        shard=np.array([number for number, _ in files], np.int32),
+        shard=np.array([number for number, _, _ in files], np.int32),
         offset=nothing,
         size=nothing,
         image_offset=np.where(size == MISSING, MISSING, 0),

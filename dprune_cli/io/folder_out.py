@@ -61,7 +61,8 @@ def class_folders(classes: Sequence[str]) -> list[str]:
 def write_images(files: ImageFiles, out: Path, classes: Sequence[str]) -> int:
     """Hard link image files into `out/class/...`, or copy them where links are impossible.
 
-    The path below the class folder is the one the image had.
+    The path below the class folder is the one the image had; its name is the original one, whatever
+    its key.
 
     Returns:
         The number of files.
@@ -72,7 +73,8 @@ def write_images(files: ImageFiles, out: Path, classes: Sequence[str]) -> int:
     """
     folders = class_folders(classes)
     for path, key, label in zip(files.paths, files.keys, files.label.tolist(), strict=True):
-        name = f"{key}.{path.name.partition('.')[2]}"
+        inner, slash, _ = key.rpartition("/")
+        name = inner + slash + path.name
         target = _prepare(out, _below(folders[label], classes[label], name), key)
         try:
             # A link to a link would dangle or follow later changes; the file itself is linked.

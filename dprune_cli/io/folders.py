@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dprune_cli.core.errors import DataError
+from dprune_cli.io.keys import split_name
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp"})
 TAR_SUFFIX = ".tar"
@@ -83,6 +85,35 @@ def _walk(root: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple
             elif entry.name.rpartition(".")[2].lower() in IMAGE_SUFFIXES or name.endswith(TAR_SUFFIX):
                 yield name, entry.stat().st_size if entry.is_file() else -1
         stack += reversed(below)
+
+
+def image_keys(names: Sequence[str]) -> list[str | None]:
+    """The keys of the image files of a data set, by their names.
+
+    A key is the path up to the first dot of the base name, as WebDataset has it. Where two files would
+    get the same key by that, those of them that have more dots take the path up to the last dot, with `_`
+    for the dots inside the base name, so that they can be packed. A file whose new key another file has
+    by the first rule keeps the old one; keys that are still equal afterwards are duplicates.
+
+    Returns:
+        Keys in the order of `names`; None for a name that has no key.
+
+    >>> image_keys(["a/x.0.jpg", "a/x.1.jpg", "a/x.jpg", "a/x.png", "a/y.v2.jpg"])
+    ['a/x_0', 'a/x_1', 'a/x', 'a/x', 'a/y']
+    """
+    keys = [None if (split := split_name(name)) is None else split[0] for name in names]
+    counts = Counter(keys)
+    if len(counts) == len(keys):
+        return keys
+    return [
+        key if key is None or counts[key] == 1 or (other := _long_key(name)) in counts else other
+        for name, key in zip(names, keys, strict=True)
+    ]
+
+
+def _long_key(name: str) -> str:
+    folder, slash, base = name.rpartition("/")
+    return folder + slash + base.rpartition(".")[0].replace(".", "_")
 
 
 def check_content(root: Path, content: FolderContent) -> None:

@@ -24,6 +24,7 @@ MISSING_GROUP, BAD_JSON = "missing_group", "bad_json"
 CLASS_WORD = "label"
 
 _MOST_CLASSES = 100_000
+_MANY_CLASSES, _WIDE_GAP = 1000, 10
 _LONGEST_NAME = 1024
 _LONGEST_JSON = 1 << 26
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
@@ -201,6 +202,32 @@ def resolve_classes(
     if classes is None and ids_win:
         names = [str(number) for number in range(int(label.max(initial=-1)) + 1)]
     return label, status, names
+
+
+def stray_id(label: NDArray[np.int32], keys: Sequence[str]) -> str:
+    """What to say if one high class id makes far more classes than occur.
+
+    Args:
+        label: (N,) class ids that no names are known for, -1 where unknown.
+        keys: (N,) sample keys.
+
+    Returns:
+        A sentence with the key of the highest id, or nothing unless there are more than 1000 classes and
+        more than ten times as many as ids.
+
+    >>> stray_id(np.array([0, 1, 50_000]), ["a", "b", "c"])  # doctest: +ELLIPSIS
+    'the class id 50000 of key c makes 50001 classes, of which 3 occur; ...--classes'
+    >>> stray_id(np.array([0, 999]), ["a", "b"]), stray_id(np.arange(2000), ["a"] * 2000)
+    ('', '')
+    """
+    highest = int(label.max(initial=-1))
+    occurring = len(np.unique(label[label >= 0]))
+    if highest + 1 <= max(_MANY_CLASSES, _WIDE_GAP * occurring):
+        return ""
+    return (
+        f"the class id {highest} of key {keys[int(np.argmax(label))]} makes {highest + 1} classes, of which "
+        f"{occurring} occur; if it is wrong, name all classes with --classes"
+    )
 
 
 def resolve_groups(

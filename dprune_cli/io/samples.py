@@ -36,7 +36,9 @@ class Samples:
         status: (N,) `ok`, or why the sample cannot be used.
         classes, groups: names by id.
         reading: options that the index was made with (label field, group field), to make it again.
-        damage: what is wrong with shards, one line each; the rows are what precedes the damage.
+        damage: what is wrong with shards or labels, one line each; of a damaged shard the rows are what
+            precedes the damage.
+        lost: shards that end inside a sample, or whose rest cannot be read; each counts as a bad sample.
         hint: what the user may have meant, if the labels look wrong; else empty.
     """
 
@@ -56,6 +58,7 @@ class Samples:
     groups: list[str]
     reading: dict[str, str]
     damage: tuple[str, ...] = ()
+    lost: int = 0
     hint: str = ""
 
     def __len__(self) -> int:

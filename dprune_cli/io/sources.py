@@ -37,13 +37,14 @@ class Located:
         base: folder that shard names are relative to.
         tars: shards, in no order that matters.
         folders: image folders and what they hold.
-        named: DATA is one folder or one pattern, so that a `classes.txt` in `base` speaks for it.
+        beside: folders whose `classes.txt` speaks for the shards: those that were named and those that
+            shards are in.
     """
 
     base: Path = Path()
     tars: list[Path] = field(default_factory=list)
     folders: list[tuple[Path, FolderContent]] = field(default_factory=list)
-    named: bool = False
+    beside: list[Path] = field(default_factory=list)
 
 
 def locate(root: str | Sequence[str]) -> Located:
@@ -65,11 +66,12 @@ def locate(root: str | Sequence[str]) -> Located:
         for path in expand(word):
             bases.append(_add(path, located))
     located.base = bases[0] if len(bases) == 1 else _common(bases)
+    located.beside += [path.parent for path in located.tars]
+    located.beside = list({os.path.abspath(path): path for path in located.beside}.values())
     located.tars = list({os.path.abspath(path): path for path in located.tars}.values())
     located.folders = list(
         {os.path.abspath(path): (path, content) for path, content in located.folders}.values()
     )
-    located.named = len(words) == 1 and (is_pattern(words[0]) or Path(words[0]).is_dir())
     return located
 
 
@@ -122,7 +124,9 @@ def _add(path: Path, located: Located) -> Path:
         content = scan_folder(path)
         check_content(path, content)
         located.tars += [path / name for name in content.tars]
-        if not content.tars:
+        if content.tars:
+            located.beside.append(path)
+        else:
             located.folders.append((path, content))
         return path
     if not path.exists():

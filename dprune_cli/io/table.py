@@ -135,6 +135,12 @@ class ScoreTable:
             data = data.append_column(name, array) if place < 0 else data.set_column(place, name, array)
         return dataclasses.replace(self, data=data)
 
+    def without(self, *columns: str) -> ScoreTable:
+        """The table without these columns, as far as it has them."""
+        return dataclasses.replace(
+            self, data=self.data.drop_columns([name for name in columns if name in self])
+        )
+
     def with_meta(self, meta: TableMeta) -> ScoreTable:
         """The same rows with other metadata."""
         return dataclasses.replace(self, meta=meta)

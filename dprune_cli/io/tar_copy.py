@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES
 from dprune_cli.core.errors import DataError
+from dprune_cli.io.class_names import stream_head
 from dprune_cli.io.tar_header import END
 from dprune_cli.io.tar_index import index_spans, map_file
 from dprune_cli.io.tar_samples import TarSamples, group_members
@@ -154,14 +155,19 @@ def copy_spans(
     return shards
 
 
-def stream_spans(spans: Spans, sink: BinaryIO) -> Shard:
+def stream_spans(spans: Spans, sink: BinaryIO, classes: Sequence[str] = ()) -> Shard:
     """Write samples as one tar stream to an open file or pipe.
+
+    Class names, if given, stand in its head, where `open_samples` finds them.
 
     Raises:
         DataError: a shard changed since it was scored; nothing was written then.
         OSError: the reader went away, the disk is full, or the like.
     """
     check_spans(spans)
+    # A tar of nothing but a global header is an error to `tarfile`.
+    head = stream_head(classes) if len(spans) else b""
+    sink.write(head)
     sink.flush()
     with _Sources(spans.paths) as sources:
         try:
@@ -170,7 +176,7 @@ def stream_spans(spans: Spans, sink: BinaryIO) -> Shard:
             size = _write_to_object(spans, sources, sink)
         else:
             size = _write(spans, 0, len(spans), sources, target)
-    return Shard("-", len(spans), size)
+    return Shard("-", len(spans), len(head) + size)
 
 
 def merge_spans(spans: Spans, first: int, after: int) -> list[tuple[int, int, int]]:

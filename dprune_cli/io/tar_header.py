@@ -147,6 +147,12 @@ def make_header(name: str, size: int) -> bytes:
     return _ustar(b"", b"././@PaxHeader", len(record), b"x") + extra + _ustar(b"", raw[:_NAME], size, b"0")
 
 
+def make_global(key: bytes, value: bytes) -> bytes:
+    """A PAX header for a whole archive, with one record; it makes no member."""
+    record = _record(key, value)
+    return _ustar(b"", b"pax_global_header", len(record), b"g") + record + bytes(-len(record) % BLOCK)
+
+
 def _split(raw: bytes) -> tuple[bytes, bytes] | None:
     """Prefix and name of USTAR, or None if the name fits in no way."""
     if len(raw) <= _NAME:

@@ -212,7 +212,7 @@ def _index_with_tarfile(path: str | Path, length: int) -> Members:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     if damage is None:
         with open(path, "rb") as handle:
-            handle.seek(max(after - BLOCK, 0))
+            handle.seek(after)
             # `tarfile` stops without a word at a header that it cannot read.
             if any(handle.read(BLOCK)):
                 damage = f"has a damaged header near byte {after}"

@@ -13,11 +13,22 @@ from numpy.typing import NDArray
 
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES
 from dprune_cli.core.errors import DataError
+from dprune_cli.io.class_names import CLASSES_FILE, read_classes, stream_head
 from dprune_cli.io.tar_copy import Shard, plan_shards
 from dprune_cli.io.tar_header import BLOCK, END, make_header
 from dprune_cli.io.tar_samples import is_meta
 
-CLASSES_FILE = "classes.txt"
+__all__ = [
+    "CLASSES_FILE",
+    "INDEX_FILE",
+    "ImageFiles",
+    "extension",
+    "pack_images",
+    "read_classes",
+    "stream_images",
+    "write_index",
+]
+
 INDEX_FILE = "index.json"
 
 
@@ -60,16 +71,22 @@ def pack_images(
     return shards
 
 
-def stream_images(files: ImageFiles, sink: BinaryIO) -> Shard:
+def stream_images(files: ImageFiles, sink: BinaryIO, classes: Sequence[str] = ()) -> Shard:
     """Write image files as one tar stream to an open file or pipe; members as in `pack_images`.
+
+    Class names, if given, stand in its head, where `open_samples` finds them.
 
     Raises:
         DataError: a file is missing, or WebDataset would skip its key.
         OSError: the reader went away, the disk is full, or the like.
     """
-    size = _Packed(files).write(0, len(files), sink)
+    packed = _Packed(files)
+    # A tar of nothing but a global header is an error to `tarfile`.
+    head = stream_head(classes) if len(files) else b""
+    sink.write(head)
+    size = packed.write(0, len(files), sink)
     sink.flush()
-    return Shard("-", len(files), size)
+    return Shard("-", len(files), len(head) + size)
 
 
 class _Packed:
@@ -136,7 +153,10 @@ def _member(name: str, content: bytes) -> bytes:
 
 
 def write_index(folder: Path, shards: Sequence[Shard], classes: Sequence[str] = ()) -> None:
-    """Write `index.json` (wids-shard-index-v1), and `classes.txt` unless the names are the plain ids.
+    """Write `index.json` (wids-shard-index-v1), and `classes.txt` if classes are known.
+
+    Names that are the plain ids are written too: they say how many classes there are, whether or not the
+    last of them has samples here.
 
     Raises:
         DataError: a class name has a line break in it, which `classes.txt` cannot hold.
@@ -149,7 +169,7 @@ def write_index(folder: Path, shards: Sequence[Shard], classes: Sequence[str] = 
         ],
     }
     (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    if list(classes) == [str(number) for number in range(len(classes))]:
+    if not classes:
         return
     for name in classes:
         if name.splitlines() != [name] or name != name.strip():
@@ -157,24 +177,3 @@ def write_index(folder: Path, shards: Sequence[Shard], classes: Sequence[str] = 
                 f"class {name!r}: {CLASSES_FILE} can hold no line breaks or outer spaces; rename it"
             )
     (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
-
-
-def read_classes(path: Path) -> list[str]:
-    """Class names by id from a text file, one a line.
-
-    Raises:
-        DataError: it cannot be read, is no UTF-8, has an empty line between names, or a name twice.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is no UTF-8 text") from None
-    names = [line.strip() for line in lines]
-    if not all(names):
-        raise DataError(f"{path}: line {names.index('') + 1} is empty; write one class name a line")
-    if len(set(names)) < len(names):
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
-        raise DataError(f"{path}: the class {twice!r} stands in it twice")
-    return names

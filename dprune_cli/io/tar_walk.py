@@ -25,6 +25,8 @@ SPARSE, LONG_NAME, _GLOBAL = b"SLg"
 PAX = frozenset(b"xX")
 EXTENDING = frozenset(b"xXLK")
 _NO_DATA = frozenset(b"123456")
+# Every sample is there, unless the archive was cut exactly between two of them.
+NO_END_MARK = "has no end-of-archive mark; it may be cut off"
 _TELLING = (b"path=", b"size=", b"GNU.")
 _LONGEST_HEADER = 1 << 20
 _LARGEST = 1 << 60
@@ -113,7 +115,7 @@ def follow(buffer: Buffer, begin: int, end: int, walk: Walk, *, archive: bool) -
     if position > end:
         walk.damage = f"ends inside the member at byte {heads[-1]}"
     elif archive:
-        walk.damage = "has no end-of-archive mark; it may be cut off"
+        walk.damage = NO_END_MARK
 
 
 def _follow_dense(buffer: Buffer, position: int, end: int, walk: Walk) -> int:

@@ -66,7 +66,9 @@ def _write_shards(source: Spans | ImageFiles, outputs: SelectOutputs, classes: l
     limits = {"shard_samples": outputs.shard_samples, "shard_bytes": outputs.shard_bytes}
     if outputs.shards == STDOUT:
         with standard_output() as sink:
-            return [stream_spans(source, sink) if isinstance(source, Spans) else stream_images(source, sink)]
+            if isinstance(source, Spans):
+                return [stream_spans(source, sink, classes)]
+            return [stream_images(source, sink, classes)]
     with whole_folder(str(outputs.shards), force=outputs.force) as part:
         if isinstance(source, Spans):
             shards = copy_spans(source, part, **limits)

@@ -18,6 +18,8 @@ from commands import call, contents, must
 from graded import kept, write
 from PIL import Image
 
+from dprune_cli.io.class_names import names_in_stream, read_classes
+
 
 def read_tars(folder):
     """Members of all shards of a folder, in order."""
@@ -101,13 +103,15 @@ def test_a_stream_of_shards(tmp_path, shard_table):
     options = ["select", shard_table, "--by", "random", "--keep", "23"]
     must(*options, "--shards", tmp_path / "new", "-o", tmp_path / "out")
     done = must(*options, "--shards", "-")
-    assert done.out == (tmp_path / "new" / "000000.tar").read_bytes()
+    head, shard = done.out[:1024], (tmp_path / "new" / "000000.tar").read_bytes()
+    assert names_in_stream(head) == read_classes(tmp_path / "new" / "classes.txt")
+    assert done.out[1024:] == shard
     both = must(*options, "--shards", "-", "-o", tmp_path / "both")
     assert both.out == done.out and kept(tmp_path / "both") == kept(tmp_path / "out")
 
 
 def test_shuffled_shards(tmp_path, shard_table):
-    options = ["select", shard_table, "--by", "random", "--keep", "30", "-q", "-o"]
+    options = ["select", shard_table, "--by", "random", "--pick", "top", "--keep", "30", "-q", "-o"]
     for name, more in {
         "plain": [],
         "a": ["--shuffle"],

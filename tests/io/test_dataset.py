@@ -43,8 +43,8 @@ def test_an_image_folder(here):
     images("r", ["dog/b.jpg", "cat/x/a.PNG", "cat/c.jpeg", "top.jpg", "cat/note.txt", "cat/c.v2.jpg"])
     samples = open_samples(["r"])
     assert samples.shards == ["cat/c.jpeg", "cat/c.v2.jpg", "cat/x/a.PNG", "dog/b.jpg", "top.jpg"]
-    assert samples.keys == ["cat/c", "cat/c", "cat/x/a", "dog/b", "top"]
-    assert samples.status.tolist() == [OK, "duplicate_key", OK, OK, "missing_label"]
+    assert samples.keys == ["cat/c", "cat/c_v2", "cat/x/a", "dog/b", "top"]
+    assert samples.status.tolist() == [OK, OK, OK, OK, "missing_label"]
     assert samples.label.tolist() == [0, 0, 0, 1, -1]
     assert samples.classes == ["cat", "dog"]
     assert (samples.root, samples.base) == (["r"], Path("r"))
@@ -52,6 +52,19 @@ def test_an_image_folder(here):
     assert samples.image_size.tolist() == [len(name) for name in samples.shards]
     assert samples.path(3) == Path("r/dog/b.jpg")
     assert samples.table().data["offset"].null_count == 5
+
+
+def test_several_image_folders_share_no_keys(here):
+    images("m/small", ["dog/b.jpg", "cat/a.jpg", "cat/x.0.jpg", "cat/x.1.jpg"])
+    images("m/small_val", ["dog/b.jpg", "cat/a.jpg"])
+    samples = open_samples(["m/small", "m/small_val"])
+    below = ["small/cat/a", "small/cat/x_0", "small/cat/x_1", "small/dog/b"]
+    assert samples.keys == [*below, "small_val/cat/a", "small_val/dog/b"]
+    assert set(samples.status) == {OK}
+    assert samples.classes == ["cat", "dog"]
+    assert samples.label.tolist() == [0, 0, 0, 1, 0, 1]
+    assert open_samples(["m/small"]).keys == ["cat/a", "cat/x_0", "cat/x_1", "dog/b"]
+    assert open_samples(["m/small", "m/small/"]).keys == ["cat/a", "cat/x_0", "cat/x_1", "dog/b"]
 
 
 def test_given_classes_of_a_folder(here):
@@ -235,6 +248,10 @@ def test_standard_input(here, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Stdin(raw))
     with pytest.raises(UsageError, match="--force"):
         open_samples(["-"], spool="spool")
+    other = write_tar(here / "b.tar", pairs(("c", b"x", "0"))).read_bytes()
+    monkeypatch.setattr(sys, "stdin", Stdin(other))
+    assert open_samples(["-"], spool="spool", force=True).keys == ["c"]
+    assert (here / "spool/stdin.tar").read_bytes() == other
     monkeypatch.setattr(sys, "stdin", Stdin(raw))
     passing = open_samples(["-"])
     assert passing.root == ["-"]

@@ -9,9 +9,9 @@ from tars import write_tar
 from dprune_cli.core.errors import DataError
 from dprune_cli.io.dataset import open_samples
 from dprune_cli.io.folder_out import class_folders, safe_parts, unpack_images, write_images
-from dprune_cli.io.folders import scan_folder
+from dprune_cli.io.folders import image_keys, scan_folder
 from dprune_cli.io.tar_copy import Spans
-from dprune_cli.io.tar_pack import ImageFiles
+from dprune_cli.io.tar_pack import ImageFiles, pack_images
 
 
 def fill(root, names):
@@ -77,6 +77,38 @@ def test_files_are_linked(tmp_path):
     assert (out / "dog/d.jpg").read_bytes() == b"dog/c.jpg"
     with pytest.raises(DataError, match="another sample"):
         write_images(image_files(samples, [0]), out, samples.classes)
+
+
+def test_image_keys():
+    names = ["a/x.0.jpg", "a/x.1.2.JPG", "a/x.jpg", "a/x.png", "a/y.v2.jpg", "b.c/x.0.jpg", "b.c/x.1.jpg"]
+    keys = ["a/x_0", "a/x_1_2", "a/x", "a/x", "a/y", "b.c/x_0", "b.c/x_1"]
+    assert image_keys(names) == keys
+    assert image_keys(names[::-1]) == keys[::-1]
+    assert image_keys(["x.0.jpg", "x.1.jpg", "x_1.jpg", ".h.jpg"]) == ["x_0", "x", "x_1", None]
+    assert image_keys(["x.a.b.jpg", "x.a_b.jpg", "x.jpg"]) == ["x_a_b", "x_a_b", "x"]
+    assert image_keys(["cat/x.0.jpg", "dog/x.0.jpg"]) == ["cat/x", "dog/x"]
+
+
+def test_names_with_dots_keep_their_files(tmp_path):
+    names = ["cat/IMG_2020.01.02.jpg", "cat/IMG_2020.01.03.jpg", "cat/deep/y.v1.JPG", "dog/x.0.jpg"]
+    root = fill(tmp_path / "r", [*names, "dog/x.0.png", "dog/x.1.jpg"])
+    samples = open_samples([str(root)])
+    assert samples.keys == [
+        *("cat/IMG_2020_01_02", "cat/IMG_2020_01_03", "cat/deep/y"),
+        *("dog/x_0", "dog/x_0", "dog/x_1"),
+    ]
+    assert samples.status.tolist() == ["ok"] * 4 + ["duplicate_key", "ok"]
+    rows = np.flatnonzero(samples.ok()).tolist()
+    out = tmp_path / "out"
+    write_images(image_files(samples, rows), out, samples.classes)
+    written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert written == [*names, "dog/x.1.jpg"]
+    assert all((out / name).read_bytes() == name.encode() for name in written)
+    (tmp_path / "packed").mkdir()
+    pack_images(image_files(samples, rows), tmp_path / "packed")
+    packed = open_samples([str(tmp_path / "packed")])
+    assert packed.keys == [samples.keys[row] for row in rows]
+    assert set(packed.status) == {"ok"}
 
 
 def test_files_are_copied_where_links_are_impossible(tmp_path, monkeypatch):

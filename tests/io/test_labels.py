@@ -70,13 +70,27 @@ def test_given_names(tmp_path):
     assert samples.status.tolist() == [OK, OK, *["label_out_of_range"] * 2, "unknown_label", OK]
 
 
+def test_a_stray_id_is_named(tmp_path):
+    samples = read_cls(tmp_path, [b"0", b"1", b"50000", b"x"])
+    assert samples.damage == (
+        "the class id 50000 of key 002 makes 50001 classes, of which 3 occur; "
+        "if it is wrong, name all classes with --classes",
+    )
+    assert samples.lost == 0
+    assert problems(samples)[0] == samples.damage[0]
+    assert read_cls(tmp_path, [b"0", b"999"]).damage == ()
+    assert read_cls(tmp_path, [b"1000"]).damage != ()
+    names = [str(number) for number in range(50_001)]
+    assert read_cls(tmp_path, [b"0", b"50000"], classes=names).damage == ()
+
+
 def test_classes_file_beside_the_shards(tmp_path):
     read_cls(tmp_path, [b"1", b"0"])
     (tmp_path / "d" / "classes.txt").write_text("zebra\nape\nunseen\n")
     assert open_samples([str(tmp_path / "d")]).classes == ["zebra", "ape", "unseen"]
     assert open_samples([str(tmp_path / "d" / "{a,a}.tar")]).classes == ["zebra", "ape", "unseen"]
     assert open_samples([str(tmp_path / "d")], classes=["x", "y"]).classes == ["x", "y"]
-    assert open_samples([str(tmp_path / "d" / "a.tar")]).classes == ["0", "1"]
+    assert open_samples([str(tmp_path / "d" / "a.tar")]).classes == ["zebra", "ape", "unseen"]
 
 
 def test_json_fields(tmp_path):

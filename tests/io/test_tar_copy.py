@@ -198,7 +198,7 @@ def test_packing_refuses(tmp_path):
 
 def test_index(tmp_path):
     shards = pack_images(make_files(tmp_path), tmp_path)
-    write_index(tmp_path, shards, ["0", "1"])
+    write_index(tmp_path, shards)
     size = (tmp_path / "000000.tar").stat().st_size
     assert json.loads((tmp_path / "index.json").read_text()) == {
         "__kind__": "wids-shard-index-v1",
@@ -206,6 +206,8 @@ def test_index(tmp_path):
         "shardlist": [{"url": "000000.tar", "nsamples": 3, "filesize": size}],
     }
     assert not (tmp_path / "classes.txt").exists()
+    write_index(tmp_path, shards, ["0", "1", "2"])
+    assert read_classes(tmp_path / "classes.txt") == ["0", "1", "2"]
     write_index(tmp_path, shards, ["cat", "weiße Maus"])
     assert read_classes(tmp_path / "classes.txt") == ["cat", "weiße Maus"]
     with pytest.raises(DataError, match="line breaks"):
