@@ -61,7 +61,9 @@ def command(
                 values = ", ".join(f"{name} {percent(value)}" for name, value in spread.items())
                 print_result(f"{figure} over {len(found)} runs: {values}")
     if len(found) == 1:
-        recalls = [(name, percent(value)) for name, value in found[0].as_json()["recall"].items()]
-        terminal.rows("recall", ("class", "recall"), sorted(recalls, key=lambda row: row[0]))
+        recalls = found[0].as_json()["recall"]
+        # The lowest first, because a long table is cut and the worst classes are what matters.
+        order = sorted(recalls, key=lambda name: (recalls[name] is None, recalls[name] or 0.0))
+        terminal.rows("recall", ("class", "recall"), [(name, percent(recalls[name])) for name in order])
     report_bad(samples, terminal)
     check_errors(samples, reading.max_errors)

@@ -16,6 +16,8 @@ from dprune_cli.core.errors import UsageError
 if TYPE_CHECKING:
     from dprune_cli.stages.select import Selection
 
+_NAMED = 5
+
 
 @expand
 def command(
@@ -114,21 +116,26 @@ def command(
 
 
 def _report(found: Selection, terminal: Terminal) -> None:
-    """What is left of every class, and of the smallest."""
-    coverage, names = found.coverage, found.names
-    numbers = (coverage.available.tolist(), coverage.kept.tolist(), coverage.density.tolist())
-    rows = [
-        (name, str(available), str(kept), percent(density))
-        for name, available, kept, density in zip(names, *numbers, strict=True)
-    ]
-    terminal.rows("kept", ("class", "available", "kept", "density"), rows)
-    smallest = coverage.smallest
-    if smallest is not None:
-        terminal.note(
-            f"kept {coverage.kept.sum()} of {coverage.available.sum()} samples; "
-            f"smallest class {names[smallest]} with {coverage.kept[smallest]}"
-        )
-    if found.correlation is not None:
-        terminal.note(f"correlation of density with validation recall: {found.correlation:+.2f}")
-    for number in coverage.empty:
-        terminal.warn(f"nothing is kept of class {names[number]}")
+    """What is left of every class and group, and of the smallest."""
+    for left in (found.classes, *([found.groups] if found.groups else [])):
+        coverage, names = left.coverage, left.names
+        numbers = (coverage.available.tolist(), coverage.kept.tolist(), coverage.density.tolist())
+        rows = [
+            (name, str(available), str(kept), percent(density))
+            for name, available, kept, density in zip(names, *numbers, strict=True)
+        ]
+        terminal.rows("kept", (left.by, "available", "kept", "density"), rows)
+        smallest = coverage.smallest
+        if smallest is not None:
+            terminal.note(
+                f"kept {coverage.kept.sum()} of {coverage.available.sum()} samples; "
+                f"smallest {left.by} {names[smallest]} with {coverage.kept[smallest]}"
+            )
+        if left.correlation is not None:
+            terminal.note(f"correlation of density with validation recall: {left.correlation:+.2f}")
+        if coverage.empty:
+            some = ", ".join(names[number] for number in coverage.empty[:_NAMED])
+            more = f" and {len(coverage.empty) - _NAMED} more" if len(coverage.empty) > _NAMED else ""
+            terminal.warn(
+                f"nothing is kept of {left.by} {some}{more}; quotas with --min-per-class would keep some"
+            )

@@ -124,8 +124,17 @@ def read_recipe(path: Path, known: set[str]) -> dict[str, Any]:
         raise DataError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: this is no TOML: {error}") from None
-    options = {name.replace("-", "_"): value for name, value in values.items()}
+    options = dict(_recipe_option(name.replace("-", "_"), value) for name, value in values.items())
     unknown = sorted(set(options) - known)
     if unknown:
         raise UsageError(f"{path}: this command has no option {unknown[0]!r}")
     return options
+
+
+def _recipe_option(name: str, value: Any) -> tuple[str, Any]:
+    """As the command line has it: `no_flip = true` is `--no-flip`, `milestones = [0.5, 0.75]` a list."""
+    if name.startswith("no_") and isinstance(value, bool):
+        return name.removeprefix("no_"), not value
+    if name == "milestones" and isinstance(value, list):
+        return name, ",".join(map(str, value))
+    return name, value

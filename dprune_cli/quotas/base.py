@@ -90,6 +90,7 @@ class QuotaRule(ABC):
     """
 
     info: ClassVar[MethodInfo]
+    needs: ClassVar[str] = "class sizes"
 
     @abstractmethod
     def weights(self, given: QuotaInput) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class Drop(QuotaRule):
     """
 
     info = MethodInfo(name="drop", title="DRoP", paper="https://arxiv.org/abs/2404.05579")
+    needs: ClassVar[str] = "predictions of validation data (--val)"
     smoothing: float = 0
     missing_class: Literal["error", "mean"] = "error"
 

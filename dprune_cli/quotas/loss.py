@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ class Loss(QuotaRule):
     info = MethodInfo(
         name="loss", title="RCAP allocation", paper="https://proceedings.mlr.press/v286/hassan25a.html"
     )
+    needs: ClassVar[str] = "the column loss"
     clip: float | None = None
 
     def __post_init__(self) -> None:

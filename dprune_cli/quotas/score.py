@@ -8,6 +8,7 @@ or to the samples it picks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ class Score(QuotaRule):
     """
 
     info = MethodInfo(name="score", title="Counts of a global cut", paper="https://arxiv.org/abs/2404.05579")
+    needs: ClassVar[str] = "a score column"
     by: str
     end: End | None = None
 

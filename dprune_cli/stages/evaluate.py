@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dprune_cli.core.config import DataConfig
-from dprune_cli.core.errors import DataError
+from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.progress import Progress
 from dprune_cli.data.batch import Images, count_pieces
 from dprune_cli.io.run_dir import WEIGHTS, is_run, read_run
@@ -37,7 +37,6 @@ class EvaluateRequest:
     data: Sequence[str]
     reading: DataConfig = field(default_factory=DataConfig)
     device: str | None = None
-    amp: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,12 +82,14 @@ def _named(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Runs and DATA: the leading arguments that are run folders are runs, at least the first one."""
+    if not is_run(arguments[0]):
+        raise DataError(f"{arguments[0]}: this is no run folder; write dprune evaluate RUN... DATA...")
     count = 1
     while count < len(arguments) and is_run(arguments[count]):
         count += 1
     runs, data = list(arguments[:count]), list(arguments[count:])
     if not data:
-        raise DataError(f"no DATA after the run {runs[-1]}; write dprune evaluate RUN... DATA...")
+        raise UsageError(f"no DATA after the run {runs[-1]}; write dprune evaluate RUN... DATA...")
     return runs, data
 
 
@@ -114,9 +115,12 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> tuple[Samples, lis
             )
             opened = config.image_size, images
         model = build_model(config.model, len(config.classes), config.image_size, seed=0)
-        load_weights(model, Path(run) / WEIGHTS)
+        fresh = load_weights(model, Path(run) / WEIGHTS)
+        if fresh:
+            raise DataError(f"{run}: its weights have no {fresh[0]} for these classes; train it again")
         model = model.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
-        pred, loss = predict(model, samples, opened[1], request.amp, progress)
+        amp = bool(config.training.get("amp", True))
+        pred, loss = predict(model, samples, opened[1], amp, progress)
         evaluations.append(_evaluation(run, samples, pred, loss))
     return samples, evaluations
 

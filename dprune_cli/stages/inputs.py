@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from dprune_cli.core.budget import parse_budget, round_half_up
+from dprune_cli.core.budget import parse_budget
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import BadSamplesError, DataError, UsageError
 from dprune_cli.core.progress import Progress
@@ -45,7 +46,18 @@ def pick_device(name: str | None) -> torch.device:
     return device
 
 
-def load_samples(data: Sequence[str], config: DataConfig, classes: Sequence[str] | None = None) -> Samples:
+def read_as(config: DataConfig, recorded: dict[str, Any]) -> DataConfig:
+    """How DATA is read, with the fields that a table was made with where none are given."""
+    return dataclasses.replace(
+        config,
+        label_field=config.label_field or recorded.get("label_field"),
+        group_field=config.group_field or recorded.get("group_field"),
+    )
+
+
+def load_samples(
+    data: Sequence[str], config: DataConfig, classes: Sequence[str] | None = None, *, force: bool = False
+) -> Samples:
     """Index DATA; `classes` (of a run or a table) win over `--classes` and over the data's own names."""
     parse_budget(config.max_errors, option="--max-errors")  # it is needed last; hours later is too late
     if classes is None and config.classes is not None:
@@ -56,6 +68,7 @@ def load_samples(data: Sequence[str], config: DataConfig, classes: Sequence[str]
         group_field=config.group_field,
         classes=classes,
         spool=config.spool,
+        force=force,
     )
 
 
@@ -126,10 +139,10 @@ def check_errors(samples: Samples, allowed: str) -> None:
     """`BadSamplesError` if more samples failed than `--max-errors` allows."""
     budget = parse_budget(allowed, option="--max-errors")
     total, bad = len(samples), int((~samples.ok()).sum())
-    limit = round_half_up(budget.amount if budget.is_count else budget.amount * total)
-    if bad > limit:
+    if bad + samples.lost > (budget.amount if budget.is_count else budget.amount * total):
+        damaged = f" (damaged shards: {samples.lost})" if samples.lost else ""
         raise BadSamplesError(
-            f"{bad} of {total} samples cannot be used, more than --max-errors {allowed} allows; "
+            f"{bad} of {total} samples cannot be used{damaged}, more than --max-errors {allowed} allows; "
             "their status stands in the table"
         )
 

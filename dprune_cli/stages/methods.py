@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import typing
 from typing import Any
 
 from dprune_cli.core.errors import UsageError
@@ -27,11 +28,8 @@ def describe_methods(kind: str | None = None) -> list[dict[str, Any]]:
 
 
 def _describe(kind: str, cls: Any) -> dict[str, Any]:
-    parameters = [
-        f"{item.name}={item.default}" if item.default is not dataclasses.MISSING else f"{item.name}=..."
-        for item in dataclasses.fields(cls)
-        if item.init
-    ]
+    hints = typing.get_type_hints(cls)
+    parameters = [_parameter(item, hints[item.name]) for item in dataclasses.fields(cls) if item.init]
     found = {
         "kind": kind,
         **dataclasses.asdict(cls.info),
@@ -40,7 +38,17 @@ def _describe(kind: str, cls: Any) -> dict[str, Any]:
     }
     if issubclass(cls, Score):
         found |= _cost(cls())
+    elif hasattr(cls, "needs"):
+        found["needs"] = cls.needs
     return found
+
+
+def _parameter(item: dataclasses.Field[Any], hint: Any) -> str:
+    """`name=default`, with the choices where there are few."""
+    default = "..." if item.default is dataclasses.MISSING else item.default
+    options = [hint, *typing.get_args(hint)]
+    choices = [typing.get_args(one) for one in options if typing.get_origin(one) is typing.Literal]
+    return f"{item.name}={default}" + (f" ({', '.join(map(str, choices[0]))})" if choices else "")
 
 
 def _cost(score: Score) -> dict[str, str]:

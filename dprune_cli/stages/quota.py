@@ -110,7 +110,8 @@ def quota(table: ScoreTable, request: QuotaRequest, progress: Progress) -> tuple
     if not np.isnan(recall).all():
         step["recall"] = [None if np.isnan(value) else round(value, 6) for value in recall.tolist()]
     column = from_numpy(quotas[np.maximum(stratum, 0)], ~ok)
-    table = table.with_columns(quota=column)
+    # A selection made before would outlive the quotas that it does not meet.
+    table = table.without("keep", "reason").with_columns(quota=column)
     return table.with_meta(table.meta.with_step("quota", **step)), review
 
 
@@ -122,6 +123,7 @@ def _step(rule: QuotaRule, request: QuotaRequest) -> dict[str, Any]:
         "keep": request.keep.text if request.keep else None,
         "min_per_class": request.minimum or None,
         "val": list(request.validation) or None,
+        "seed": request.seed,
     }
 
 

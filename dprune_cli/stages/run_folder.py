@@ -11,27 +11,40 @@ import torch
 from torch import nn
 
 from dprune_cli.core.config import TrainConfig
-from dprune_cli.io.run_dir import HISTORY, TABLE, WEIGHTS, RunConfig, write_history
+from dprune_cli.core.errors import UsageError
+from dprune_cli.io.outputs import check_output
+from dprune_cli.io.run_dir import HISTORY, TABLE, WEIGHTS, RunConfig, is_run, write_history
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable, write_table
 from dprune_cli.models.weights import save_weights
 from dprune_cli.stages.inputs import model_name
 
 
+def check_run_output(path: Path, *, force: bool) -> None:
+    """Refuse a run output that exists, and even with `force` one that is a folder of something else."""
+    target = check_output(path, force=force, folder=True)
+    if target.is_dir() and any(target.iterdir()) and not is_run(target):
+        raise UsageError(f"{path} is no run folder, so --force does not replace it; name another")
+
+
+def settings(training: TrainConfig) -> dict[str, Any]:
+    """Training settings as JSON holds them."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in dataclasses.asdict(training).items()
+    }
+
+
 def describe_run(
     training: TrainConfig, data: Sequence[str], samples: Samples, image_size: int, device: torch.device
 ) -> RunConfig:
     """The `config.json` of a run."""
-    settings = {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in dataclasses.asdict(training).items()
-    }
     return RunConfig(
         model=model_name(training, device),
         classes=samples.classes,
         image_size=image_size,
         groups=samples.groups,
-        training=settings,
+        training=settings(training),
         data={"root": list(data), "samples": int(samples.ok().sum()), **samples.reading},
     )
 

@@ -16,6 +16,7 @@ from dprune_cli.io.table import ScoreTable
 from dprune_cli.scores.base import Score
 from dprune_cli.stages import inputs
 from dprune_cli.stages.plan import RunPlan, make_scores, plan_runs
+from dprune_cli.stages.run_folder import settings
 from dprune_cli.stages.score_live import score_live
 from dprune_cli.stages.score_recorded import score_recorded
 from dprune_cli.stages.score_request import ScoreRequest, ScoreResult, Values
@@ -35,7 +36,7 @@ def score(request: ScoreRequest, progress: Progress) -> ScoreResult:
     if request.recording is not None:
         return _from_recording(request, scores, progress)
     plans = plan_runs(scores, request.training.epochs, request.runs, whole_first=request.wants_model)
-    samples = inputs.load_samples(request.data, request.reading)
+    samples = inputs.load_samples(request.data, request.reading, force=request.force)
     inputs.need_two_classes(samples)
     if any(plan.last_epoch for plan in plans):
         return _from_training(request, plans, samples, progress)
@@ -57,14 +58,21 @@ def _from_training(
     samples, images = inputs.load_images(samples, request.reading, device, progress)
     inputs.need_two_classes(samples)
     trained = score_live(request, plans, samples, images, progress)
-    facts = {"model": inputs.model_name(request.training, device), "epochs": request.training.epochs}
+    facts = {
+        "model": inputs.model_name(request.training, device),
+        "epochs": request.training.epochs,
+        "image_size": images.size,
+        "training": {name: value for name, value in settings(request.training).items() if value is not None},
+    }
     table = _table(samples.table(), request, trained.values, facts)
     trained.save(request, samples, table, images.size, device)
     return ScoreResult(table, samples, trained.validation)
 
 
 def _from_recording(request: ScoreRequest, scores: Sequence[Score], progress: Progress) -> ScoreResult:
-    samples = inputs.load_samples(request.data, request.reading) if request.data else None
+    samples = (
+        inputs.load_samples(request.data, request.reading, force=request.force) if request.data else None
+    )
     if samples is not None:
         inputs.need_some(samples)
         if request.check:
@@ -91,15 +99,16 @@ def _table(table: ScoreTable, request: ScoreRequest, values: Values, facts: dict
         "methods": list(request.methods),
         "seed": request.training.seed,
         "runs": request.runs,
-        "epochs": facts.get("epochs"),
-        "model": facts.get("model"),
-        "recording": facts.get("recording"),
+        "val": list(request.val) or None,
+        **facts,
     }
     meta = dataclasses.replace(table.meta, scores=about).with_step("score", **options)
     return table.with_meta(meta)
 
 
 def _about(one: Score, runs: int, request: ScoreRequest, facts: dict[str, Any]) -> dict[str, Any]:
+    watched = {recorder.phase.value for recorder in one.recorders(facts.get("epochs", 1)).values()}
+    facts = {name: facts[name] for name in ("model", "epochs", "recording") if name in facts}
     return {
         "method": one.info.name,
         "parameters": parameters(one),
@@ -108,5 +117,6 @@ def _about(one: Score, runs: int, request: ScoreRequest, facts: dict[str, Any]) 
         "hard_end": one.info.hard_end,
         "runs": runs,
         "seeds": [request.training.seed],
+        "watches": sorted(watched),
         **facts,
     }

@@ -15,6 +15,7 @@ from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
 from dprune_cli.metrics.classification import Summary
 from dprune_cli.scores.base import Score
+from dprune_cli.stages.run_folder import check_run_output
 
 Values = dict[Score, list[Tensor]]
 """For every score its (n,) values of each run."""
@@ -75,9 +76,11 @@ class ScoreRequest:
             raise UsageError("nothing is trained with --from-...: drop --val, --save-model and --record-...")
         if not self.data and not self.recording:
             raise UsageError("name the DATA to score")
-        for output in (self.save_model, self.record_trajectory, self.record_features):
+        if self.save_model is not None:
+            check_run_output(self.save_model, force=self.force)
+        for output in (self.record_trajectory, self.record_features):
             if output is not None:
-                check_output(output, force=self.force, folder=output is self.save_model)
+                check_output(output, force=self.force)
 
 
 @dataclass(frozen=True)

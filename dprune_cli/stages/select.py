@@ -79,20 +79,40 @@ class SelectOutputs:
 
 
 @dataclass(frozen=True)
-class Selection:
-    """A table with `keep` and `reason`, and what is left of every class.
+class Left:
+    """What a selection leaves of every class, or of every group.
 
     Attributes:
-        table: all samples, kept or not.
-        names: C class names.
-        coverage: samples of every class before and after.
-        correlation: of density with validation recall over classes; None where it is not known.
+        by: `class` or `group`.
+        names: S names by id.
+        coverage: samples of each before and after.
+        correlation: of density with validation recall; None where it is not known.
     """
 
-    table: ScoreTable
+    by: str
     names: list[str]
     coverage: Coverage
     correlation: float | None
+
+    def as_json(self) -> dict[str, dict[str, int]]:
+        """Available and kept samples by name."""
+        numbers = zip(self.names, self.coverage.available.tolist(), self.coverage.kept.tolist(), strict=True)
+        return {name: {"available": available, "kept": kept} for name, available, kept in numbers}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A table with `keep` and `reason`, and what is left.
+
+    Attributes:
+        table: all samples, kept or not.
+        classes: what is left of every class.
+        groups: what is left of every group, if the quotas were those of groups.
+    """
+
+    table: ScoreTable
+    classes: Left
+    groups: Left | None = None
 
     @property
     def keep(self) -> NDArray[np.bool_]:
@@ -101,20 +121,17 @@ class Selection:
 
     def as_json(self) -> dict[str, Any]:
         """The summary as users read it with `--json`."""
-        smallest = self.coverage.smallest
-        return {
-            "kept": int(self.coverage.kept.sum()),
-            "available": int(self.coverage.available.sum()),
-            "smallest_class": None if smallest is None else self.names[smallest],
-            "empty_classes": [self.names[number] for number in self.coverage.empty],
-            "density_recall_correlation": self.correlation,
-            "classes": {
-                name: {"available": available, "kept": kept}
-                for name, available, kept in zip(
-                    self.names, self.coverage.available.tolist(), self.coverage.kept.tolist(), strict=True
-                )
-            },
+        names, coverage = self.classes.names, self.classes.coverage
+        smallest = coverage.smallest
+        found = {
+            "kept": int(coverage.kept.sum()),
+            "available": int(coverage.available.sum()),
+            "smallest_class": None if smallest is None else names[smallest],
+            "empty_classes": [names[number] for number in coverage.empty],
+            "density_recall_correlation": (self.groups or self.classes).correlation,
+            "classes": self.classes.as_json(),
         }
+        return found | ({"groups": self.groups.as_json()} if self.groups else {})
 
 
 def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Selection:
@@ -146,17 +163,28 @@ def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Sel
         "parameters": parameters(picker),
         "keep": request.keep.text if request.keep else None,
         "seed": request.seed,
+        "global": request.everywhere or None,
     }
-    selected = table.with_columns(keep=from_numpy(keep), reason=reason)
-    return _measure(selected.with_meta(table.meta.with_step("select", **step)), keep, ok)
+    if "keep" in table:
+        progress.note(f"{table.source} holds a selection already; it is replaced")
+    by_group = "quota" in table and not request.everywhere and _quota_by(table) == "group"
+    return Selection(
+        table.with_columns(keep=from_numpy(keep), reason=reason).with_meta(
+            table.meta.with_step("select", **step)
+        ),
+        _left(table, "class", keep, ok) if "label" in table else _everything(keep, ok),
+        _left(table, "group", keep, ok) if by_group else None,
+    )
 
 
 def _picker(table: ScoreTable, request: SelectRequest) -> Picker:
-    """The picker that is asked for."""
-    if request.by == RANDOM and RANDOM not in table:
-        if request.pick not in (None, RANDOM):
-            raise UsageError(f"--pick {request.pick} needs a column; --by random has none")
+    """The picker that is asked for; `--by random` is the seeded hash, whatever columns there are."""
+    if request.by == RANDOM and request.pick in (None, RANDOM):
+        if request.end is not None:
+            raise UsageError("--by random has no end to keep; drop --end, or give --pick top for the column")
         return PICKERS.make(RANDOM)
+    if request.by == RANDOM and RANDOM not in table:
+        raise UsageError(f"--pick {request.pick} needs a column; --by random has none")
     return PICKERS.make(request.pick or "top")
 
 
@@ -178,6 +206,11 @@ def _difficulty_end(table: ScoreTable, column: str, wanted: str) -> End:
     return "high" if (hard == "high") == (wanted == "hard") else "low"
 
 
+def _quota_by(table: ScoreTable) -> str:
+    """What the quotas of a table are of: `class` or `group`."""
+    return str(table.meta.last_step("quota").get("by", "class"))
+
+
 def _budgets(
     table: ScoreTable, request: SelectRequest, ok: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
@@ -187,7 +220,7 @@ def _budgets(
             raise UsageError("give --keep, or a table with quotas from `dprune quota`")
         total = request.keep.count(int(ok.sum()))
         return np.zeros(len(table), np.int64), np.array([total]), ["the data set"]
-    by = table.meta.last_step("quota").get("by", "class")
+    by = _quota_by(table)
     stratum, names = table.strata(by), table.stratum_names(by)
     quota = table.integers("quota")
     quotas = np.zeros(len(names), np.int64)
@@ -239,15 +272,16 @@ def _pick(
     return np.concatenate(kept) if kept else np.empty(0, np.int64)
 
 
-def _measure(table: ScoreTable, keep: NDArray[np.bool_], ok: NDArray[np.bool_]) -> Selection:
-    if "label" not in table:
-        label, names = np.zeros(len(table), np.int64), ["all"]
-    else:
-        label, names = table.strata("class"), table.stratum_names("class")
-    coverage = cover(label[ok], keep[ok], len(names))
+def _left(table: ScoreTable, by: str, keep: NDArray[np.bool_], ok: NDArray[np.bool_]) -> Left:
+    stratum, names = table.strata(by), table.stratum_names(by)
+    coverage = cover(stratum[ok], keep[ok], len(names))
     quota = table.meta.last_step("quota")
-    recall = quota.get("recall") if quota.get("by", "class") == "class" else None
-    known = None
-    if recall is not None and len(recall) == len(names):
-        known = correlate(coverage.density, np.array(recall, np.float64))
-    return Selection(table, names, coverage, known)
+    recall = quota.get("recall") if quota.get("by", "class") == by else None
+    known = recall is not None and len(recall) == len(names)
+    correlation = correlate(coverage.density, np.array(recall, np.float64)) if known else None
+    return Left(by, names, coverage, correlation)
+
+
+def _everything(keep: NDArray[np.bool_], ok: NDArray[np.bool_]) -> Left:
+    """Of a table without labels: all samples are one class."""
+    return Left("class", ["all"], cover(np.zeros(int(ok.sum()), np.int64), keep[ok], 1), None)

@@ -20,13 +20,14 @@ from dprune_cli.core.budget import round_half_up
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.progress import Progress
+from dprune_cli.data.choose import choose_image_size
 from dprune_cli.io.outputs import part_path, whole_folder
 from dprune_cli.io.run_dir import CONFIG, RESUME, RunConfig, read_config
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable, check_keys
 from dprune_cli.stages import inputs
 from dprune_cli.stages.evaluate import load_validation
-from dprune_cli.stages.run_folder import describe_run, write_run
+from dprune_cli.stages.run_folder import check_run_output, describe_run, write_run
 from dprune_cli.train.loop import Fit
 from dprune_cli.train.probe import LabelledImages
 from dprune_cli.train.recorders import VisitLog
@@ -70,13 +71,18 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
     weighter = WEIGHTERS.make(request.weighter) if request.weighter else None
     if weighter is not None and not request.val:
         raise UsageError(f"--weighter {request.weighter} goes by recall on validation data; give --val DATA")
+    check_run_output(request.out, force=request.force)
     with whole_folder(request.out, force=request.force, resume=RESUME) as folder:
         device = inputs.pick_device(request.training.device)
         classes = request.table.meta.classes or None if request.table is not None else None
-        samples = inputs.load_samples(request.data, request.reading, classes)
+        reading = inputs.read_as(request.reading, request.table.meta.reading if request.table else {})
+        samples = inputs.load_samples(request.data, reading, classes, force=request.force)
+        inputs.need_some(samples)
+        # The size is judged by all of DATA, so that the final model sees what the query model saw.
+        size = reading.image_size or choose_image_size(samples)
         samples, weight = kept(request.table, samples)
         inputs.need_two_classes(samples)
-        samples, images = inputs.load_images(samples, request.reading, device, progress)
+        samples, images = inputs.load_images(samples, reading, device, progress, size)
         inputs.need_two_classes(samples)
         config = stretched(request, int(samples.ok().sum()))
         run = describe_run(config, request.data, samples, images.size, device)
@@ -125,7 +131,7 @@ def kept(table: ScoreTable | None, samples: Samples) -> tuple[Samples, torch.Ten
         lost = keys.filter(pc.is_null(place))[0].as_py()
         raise DataError(
             f"{table.source}: {place.null_count} of its kept samples are not in DATA, or not usable there "
-            f"(first {lost!r}); is it the table of another data set?"
+            f"(first {lost!r}); is it the table of another data set?{samples.hint}"
         )
     rows = usable[np.asarray(place.combine_chunks())]
     order = np.argsort(rows)

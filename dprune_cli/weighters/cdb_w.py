@@ -7,6 +7,7 @@ https://arxiv.org/abs/2207.14499; a baseline of DRoP (https://arxiv.org/abs/2404
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ class CdbW:
     info = MethodInfo(
         name="cdb_w", title="Class-wise difficulty weights", paper="https://arxiv.org/abs/2207.14499"
     )
+    needs: ClassVar[str] = "validation data (--val)"
     state: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def start(self, run: RunInfo) -> None:

@@ -67,7 +67,7 @@ def test_a_users_own_quotas_are_kept_to_exactly(tmp_path):
     found, done = select(table, tmp_path / "out", "--by", "grade")
     expected = ranked(12, low=True, rows=range(40)) | {KEYS[row] for row in range(40, 55)}
     assert found == expected
-    assert "warning: nothing is kept of class cat" in done.err
+    assert "warning: nothing is kept of class cat; quotas with --min-per-class would keep some" in done.err
     for keep in ("27", "45%", "0.45"):  # the same budget once more is no contradiction
         assert select(table, tmp_path / "out", "--by", "grade", "--keep", keep)[0] == expected
 
@@ -164,14 +164,15 @@ def test_random_without_a_column_is_the_random_score(tmp_path, shard_folder):
         must("score", shard_folder, "-m", "random", "--seed", seed, "-o", scored, "-q")
         plain = pq.read_table(scored).drop_columns("random")
         pq.write_table(plain, tmp_path / "plain")
-        by_column, _ = select(scored, tmp_path / "out", "--by", "random", "--keep", "13")
+        by_column, _ = select(scored, tmp_path / "out", "--by", "random", "--pick", "top", "--keep", "13")
+        despite_column, _ = select(scored, tmp_path / "out", "--by", "random", "--keep", "13", "--seed", seed)
         by_seed, _ = select(
             tmp_path / "plain", tmp_path / "out", "--by", "random", "--keep", "13", "--seed", seed
         )
         picked, _ = select(
             tmp_path / "plain", tmp_path / "out", "--by offset --keep 13 --pick random --seed", seed
         )
-        assert len(by_column) == 13 and by_column == by_seed == picked
+        assert len(by_column) == 13 and by_column == despite_column == by_seed == picked
 
 
 def test_top_of_nothing_to_rank_by(tmp_path):
@@ -228,5 +229,37 @@ def test_what_a_person_reads(tmp_path):
         ["bee", "15", "15", "100.0", "%"],
         ["cat", "5", "0", "0.0", "%"],
         ["kept", "27", "of", "60", "samples;", "smallest", "class", "cat", "with", "0"],
-        ["warning:", "nothing", "is", "kept", "of", "class", "cat"],
+        [
+            "warning:",
+            "nothing",
+            "is",
+            "kept",
+            "of",
+            "class",
+            "cat;",
+            "quotas",
+            "with",
+            "--min-per-class",
+            "would",
+            "keep",
+            "some",
+        ],
     ]
+
+
+def test_a_second_selection_replaces_the_first_and_says_so(tmp_path):
+    table = write(tmp_path / "in", {}, SCORES)
+    select(table, tmp_path / "first", "--by", "grade", "--keep", "50")
+    found, done = select(
+        tmp_path / "first", tmp_path / "second", "--by", "grade", "--keep", "3", "--end", "low"
+    )
+    assert "holds a selection already; it is replaced" in done.err
+    assert found == select(table, tmp_path / "plain", "--by", "grade", "--keep", "3", "--end", "low")[0]
+
+
+def test_quotas_drop_an_older_selection(tmp_path):
+    table = write(tmp_path / "in", {}, SCORES)
+    select(table, tmp_path / "first", "--by", "grade", "--keep", "50")
+    must("quota", tmp_path / "first", "--keep", "10", "--method", "uniform", "-o", tmp_path / "quotas", "-q")
+    names = pq.read_table(tmp_path / "quotas").column_names
+    assert "quota" in names and "keep" not in names and "reason" not in names

@@ -72,7 +72,7 @@ def fill(shard_table, folder_table, shard_folder, image_folder, tmp_path):
         ("select TABLE --by random --keep 5 --end up -o OUT", 2, "'up' is not one of 'high', 'low'"),
         ("select TABLE --by key --keep 5 -o OUT", 3, "column 'key' holds string, not numbers"),
         ("select TABLE --by el2n --keep 5 -o OUT", 3, "there is no column 'el2n'; it has key, label"),
-        ("select TABLE --by random --keep 5 --end hard -o OUT", 2, "give --end high or low"),
+        ("select TABLE --by random --keep 5 --end hard -o OUT", 2, "--by random has no end"),
         ("select nothing --by random --keep 5 -o OUT", 3, "nothing: there is no such table"),
         ("select TMP --by random --keep 5 -o OUT", 3, "the folder holds no .parquet file"),
         ("select IMAGES/ant/00.png --by random --keep 5 -o OUT", 3, "this is no Parquet file"),

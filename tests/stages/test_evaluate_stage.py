@@ -163,9 +163,9 @@ def test_arguments_are_runs_first(runs, validation_folder):
     one, two, data = str(runs[0]), str(runs[1]), str(validation_folder)
     assert split_arguments([one, data]) == ([one], [data])
     assert split_arguments([one, two, data, "b.tar"]) == ([one, two], [data, "b.tar"])
-    # The first is a run whatever it looks like: what is wrong with it is said when it is read.
-    assert split_arguments(["typo", data]) == (["typo"], [data])
-    with pytest.raises(DataError, match=f"no DATA after the run {two}"):
+    with pytest.raises(DataError, match="typo: this is no run folder"):
+        split_arguments(["typo", one])
+    with pytest.raises(UsageError, match=f"no DATA after the run {two}"):
         split_arguments([one, two])
 
 

@@ -137,22 +137,20 @@ def test_the_table_knows_what_made_it(image_folder, monkeypatch):
         "hard_end": "high",
         "runs": 2,
         "seeds": [3],
+        "watches": ["probe"],
         "model": "toy_models:dropout_net",
         "epochs": 3,
     }
-    assert meta["steps"] == [
-        {
-            "command": "score",
-            "options": {
-                "methods": ["aum", "el2n:epoch=1"],
-                "seed": 3,
-                "runs": 2,
-                "epochs": 3,
-                "model": "toy_models:dropout_net",
-            },
-        }
-    ]
+    (step,) = meta["steps"]
+    assert step["command"] == "score"
+    options = step["options"]
+    assert options["methods"] == ["aum", "el2n:epoch=1"]
+    assert (options["seed"], options["runs"], options["epochs"]) == (3, 2, 3)
+    assert options["model"] == "toy_models:dropout_net" and options["image_size"] == 8
+    assert options["training"]["lr"] == training().lr and options["training"]["flip"] is True
     assert str(image_folder.parent) not in table.meta.dump().decode()
+    other = run_score(["images"], "aum", runs=2, config=training(seed=3, flip=False)).table
+    assert other.meta.steps[0]["options"]["training"]["flip"] is False
 
 
 def test_the_same_command_writes_the_same_bytes(image_folder, tmp_path):
