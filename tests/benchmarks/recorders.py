@@ -23,7 +23,8 @@ from dprune_cli.stages import inputs
 from dprune_cli.stages.plan import make_scores, plan_runs
 from dprune_cli.train.loop import Fit
 
-EPOCHS = 12
+# The default schedule of `score`: the clean passes that some scores need are part of its cost.
+EPOCHS = 30
 
 
 def write_images(folder: Path, count: int) -> None:
