@@ -244,6 +244,9 @@ def read_table(source: str, columns: Sequence[str] | None = None) -> ScoreTable:
     tables = [_read_one(str(part), str(part), columns) for part in parts]
     if len(tables) == 1:
         return dataclasses.replace(tables[0], source=source)
+    for table in tables[1:]:
+        if (table.meta.root, table.meta.classes) != (tables[0].meta.root, tables[0].meta.classes):
+            raise DataError(f"{source}: {table.source} and {tables[0].source} are of different data sets")
     try:
         data = pa.concat_tables([table.data for table in tables], promote_options="default")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:

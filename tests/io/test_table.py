@@ -215,3 +215,12 @@ def test_fingerprint_is_of_the_data_not_of_their_order():
         place = data.schema.get_field_index(name)
         changed = data.set_column(place, name, pa.array(values, data.schema.field(name).type))
         assert fingerprint(changed) != mark
+
+
+def test_part_files_of_different_data_sets_are_refused(tmp_path):
+    for name, classes in (("a", ["cat", "dog"]), ("b", ["bee"])):
+        data = pa.table({"key": [f"{name}{row}" for row in range(3)], "label": [0, 0, 0]})
+        table = ScoreTable(data, TableMeta(classes=classes))
+        write_table(table, str(tmp_path / f"{name}.parquet"))
+    with pytest.raises(DataError, match="are of different data sets"):
+        read_table(str(tmp_path))
