@@ -100,16 +100,30 @@ def test_evaluate_while_it_reads(tmp_path, trained_run, number, code):
     assert contents(tmp_path) == {}
 
 
+def link_many(folder, target, times):
+    """A folder with every image of `folder` many times over, as hard links."""
+    for image in sorted(folder.rglob("*.png")):
+        place = target / image.parent.name
+        place.mkdir(exist_ok=True)
+        for number in range(times):
+            (place / f"{image.stem}-{number}.png").hardlink_to(image)
+    return target
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), STOPS)
 @pytest.mark.parametrize("option", ["--shards", "--folder", "--keys"])
-def test_select_while_it_writes(tmp_path, image_folder, number, code, option):
-    # Forty samples are written before a signal can arrive, so the same forty are listed many times over.
-    spawn("score", image_folder, "-m", "random", "-o", tmp_path / "table", "-q")
+def test_select_while_it_writes(tmp_path, tmp_path_factory, image_folder, number, code, option):
+    # Forty samples are written before a signal can arrive, so the same forty are listed many times over;
+    # for a folder, where every sample needs a name of its own, as links.
+    if option == "--folder":
+        image_folder = link_many(image_folder, tmp_path_factory.mktemp("many"), 200)
+    spawn("score", image_folder, "-m", "random", "--no-check", "-o", tmp_path / "table", "-q")
     table = pq.read_table(tmp_path / "table")
-    many = pa.concat_tables([table] * 4000)
-    keys = pa.array([f"{key}-{number}" for number in range(4000) for key in table["key"].to_pylist()])
-    pq.write_table(many.set_column(0, "key", keys), tmp_path / "table")
+    if option != "--folder":
+        many = pa.concat_tables([table] * 4000)
+        keys = pa.array([f"{key}-{number}" for number in range(4000) for key in table["key"].to_pylist()])
+        pq.write_table(many.set_column(0, "key", keys), tmp_path / "table")
     before = contents(image_folder, tmp_path / "table")
     options = ["--by", "random", "--keep", "1.0", option, tmp_path / "out", "-o", tmp_path / "new"]
     process = start("select", tmp_path / "table", *options)
