@@ -25,17 +25,27 @@ def command(
     *,
     by: Annotated[str, typer.Option(metavar="COLUMN", help="Column to rank by, or random.")],
     keep: Annotated[str | None, typer.Option(metavar="B", help="What is kept: 0.3, 30% or 5000.")] = None,
-    pick: Annotated[str | None, typer.Option(metavar="NAME", help="top or random; default top.")] = None,
+    pick: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="NAME[:param=value,...] of top, weighted, stratified (CCS), random; default top.",
+        ),
+    ] = None,
     end: Annotated[
         Literal["high", "low", "middle", "hard", "easy"] | None,
         typer.Option(
             metavar="END",
-            help="What is kept: high, low, middle, hard or easy; default what the paper keeps.",
+            help="End that top and weighted keep: high, low, middle, hard, easy; default the paper's.",
         ),
     ] = None,
     everywhere: Annotated[
         bool, typer.Option("--global", metavar="", help="Ignore quotas; rank all samples together.")
     ] = False,
+    weight_by: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Give what is kept a weight: this column, scaled to mean 1."),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -79,6 +89,8 @@ def command(
     elsewhere = shards is not None or folder is not None or keys is not None
     if output is None and not json and shards != "-" and not (elsewhere and sys.stdout.isatty()):
         output = "-"
+    if weight_by is not None and output is None:
+        raise UsageError("--weight-by writes a column of the table; give -o FILE")
     check_table_output(output, force=force)
     outputs = SelectOutputs(
         shards=shards,
@@ -98,6 +110,7 @@ def command(
         pick=pick,
         end=end,
         everywhere=everywhere,
+        weight_by=weight_by,
         seed=seed,
     )
     found = select_samples(read_table(table), request, terminal)

@@ -22,7 +22,10 @@ def command(
         str | None, typer.Option(metavar="TABLE", help="Train on the samples this table keeps.")
     ] = None,
     weighter: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Weigh losses: cdb_w (needs --val).")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Weigh losses: cdb_w (needs --val), batch_mean (weights in --table)."
+        ),
     ] = None,
     val: Val = None,
     stretch: Annotated[

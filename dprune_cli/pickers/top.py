@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dprune_cli.core.info import End, MethodInfo
+from dprune_cli.core.info import MethodInfo
 from dprune_cli.metrics.ranking import Tie, choose
-from dprune_cli.pickers.base import Picker, register
+from dprune_cli.pickers.base import EndPicker, register
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class Top(Picker):
+class Top(EndPicker):
     """The `count` samples at the kept end of the column; equal values by the smallest seeded key hash.
 
     `middle` is the window of `count` samples around the median rank; where it cannot lie there exactly,
@@ -26,12 +25,6 @@ class Top(Picker):
     """
 
     info = MethodInfo(name="top", title="Best by score", paper="none: a baseline")
-    needs_values: ClassVar[bool] = True
-    end: End | None = None
-
-    def oriented(self, keep_first: End) -> Top:
-        """With the end filled in, unless it was given."""
-        return self if self.end else replace(self, end=keep_first)
 
     def pick(self, values: NDArray[np.float64] | None, count: int, tie: Tie, m: int) -> NDArray[np.int64]:
         """See `Picker.pick`.

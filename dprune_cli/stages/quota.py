@@ -25,6 +25,7 @@ from dprune_cli.io.outputs import whole_file
 from dprune_cli.io.table import ScoreTable, read_table
 from dprune_cli.metrics.classification import error_counts
 from dprune_cli.quotas.base import QUOTAS, QuotaInput, QuotaRule, Validation, quotas_for
+from dprune_cli.stages.select_weights import without_old_weights
 
 By = Literal["class", "group"]
 SUFFIXES = (".parquet", ".csv", ".json")
@@ -111,7 +112,7 @@ def quota(table: ScoreTable, request: QuotaRequest, progress: Progress) -> tuple
         step["recall"] = [None if np.isnan(value) else round(value, 6) for value in recall.tolist()]
     column = from_numpy(quotas[np.maximum(stratum, 0)], ~ok)
     # A selection made before would outlive the quotas that it does not meet.
-    table = table.without("keep", "reason").with_columns(quota=column)
+    table = without_old_weights(table, progress).without("keep", "reason").with_columns(quota=column)
     return table.with_meta(table.meta.with_step("quota", **step)), review
 
 

@@ -1,4 +1,8 @@
-"""`dprune select`: which samples are kept. What is written from them is in `select_outputs.py`."""
+"""`dprune select`: which samples are kept.
+
+What they are picked within is in `select_strata.py`, what is left out beforehand in `select_cutoff.py`, the
+weights of what is kept in `select_weights.py`, and what is written from it in `select_outputs.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +16,22 @@ from numpy.typing import NDArray
 
 from dprune_cli.core.budget import Budget
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES
-from dprune_cli.core.errors import BudgetError, DataError, UsageError
+from dprune_cli.core.errors import BudgetError, UsageError
 from dprune_cli.core.info import End
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.registry import parameters
 from dprune_cli.io.arrow import dictionary, from_numpy, to_numpy
-from dprune_cli.io.keys import hash_keys
 from dprune_cli.io.outputs import STDOUT, check_output, check_stdout_is_no_terminal
 from dprune_cli.io.table import ScoreTable, check_keys
 from dprune_cli.metrics.coverage import Coverage, correlate, cover
-from dprune_cli.pickers.base import PICKERS, Picker
+from dprune_cli.pickers.base import PICKERS, EndPicker, Picker
+from dprune_cli.stages.select_cutoff import cut_hardest, hard_end, with_end
+from dprune_cli.stages.select_strata import Strata, find_strata, hashes_of, quota_by
+from dprune_cli.stages.select_weights import WEIGHT, weigh, without_old_weights
 
 RANDOM = "random"
-STATUS, NO_SCORE, RANK = "status", "no_score", "rank"
+# Why a sample is not kept; the first that holds.
+REASONS = ["status", "no_score", "cutoff", "rank"]
 
 WantedEnd = Literal["high", "low", "middle", "hard", "easy"]
 
@@ -38,6 +45,7 @@ class SelectRequest:
     pick: str | None = None
     end: WantedEnd | None = None
     everywhere: bool = False
+    weight_by: str | None = None
     seed: int = 0
 
 
@@ -135,28 +143,36 @@ class Selection:
 
 
 def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Selection:
-    """Add the columns `keep` and `reason`.
+    """Add the columns `keep` and `reason`, and `weight` if asked for.
 
     Within the quotas of the table if it has any, else `--keep` of all samples.
 
     Raises:
-        UsageError: no budget, or a picker or end that does not exist.
-        DataError: the column to rank by is missing or holds NaN, a key stands there twice.
-        BudgetError: a quota, or the budget, is more than there is.
+        UsageError: no budget, a picker or end that does not exist, or an end that the picker does not keep.
+        DataError: a column that is needed is missing or holds NaN, a key stands there twice, a weight
+            would be negative or infinite.
+        BudgetError: a quota, or the budget, is more than can be picked.
     """
     check_keys(table)
     ok = table.ok()
     picker = _picker(table, request)
-    values = None
-    if picker.needs_values:
-        values = table.numbers(request.by)
-        picker = picker.oriented(_end(table, request, progress))
+    values = table.numbers(request.by) if picker.needs_values else None
+    picker = _oriented(picker, table, request, progress)
     scored = ok if values is None else ok & ~np.isnan(values)
-    stratum, quotas, names = _budgets(table, request, ok)
+    strata = find_strata(table, ok, request.keep, everywhere=request.everywhere)
+    cut, cutoff = _leave_out(picker, table, np.flatnonzero(scored), strata, request.seed)
     keep = np.zeros(len(table), bool)
-    keep[_pick(table, picker, values, np.flatnonzero(scored), stratum, quotas, names, request.seed)] = True
-    reasons = np.where(~ok, 0, np.where(~scored, 1, 2)).astype(np.int32)
-    reason = dictionary(reasons, [STATUS, NO_SCORE, RANK], keep)
+    candidates = np.flatnonzero(scored & ~cut)
+    keep[_pick(table, picker, values, candidates, strata, np.flatnonzero(cut), request.seed)] = True
+    if cutoff is not None:
+        progress.note(
+            f"left out {cutoff['samples']} of {scored.sum()} samples, the hardest by {cutoff['by']!r} "
+            f"({cutoff['end']} end)"
+        )
+    if "keep" in table:
+        progress.note(f"{table.source} holds a selection already; it is replaced")
+    table = _with_weights(table, keep, request.weight_by, progress)
+    reasons = np.select([~ok, ~scored, cut], [0, 1, 2], 3).astype(np.int32)
     step = {
         "by": request.by,
         "pick": picker.info.name,
@@ -164,12 +180,12 @@ def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Sel
         "keep": request.keep.text if request.keep else None,
         "seed": request.seed,
         "global": request.everywhere or None,
+        "cutoff": cutoff,
+        "weight_by": request.weight_by,
     }
-    if "keep" in table:
-        progress.note(f"{table.source} holds a selection already; it is replaced")
-    by_group = "quota" in table and not request.everywhere and _quota_by(table) == "group"
+    by_group = "quota" in table and not request.everywhere and quota_by(table) == "group"
     return Selection(
-        table.with_columns(keep=from_numpy(keep), reason=reason).with_meta(
+        table.with_columns(keep=from_numpy(keep), reason=dictionary(reasons, REASONS, keep)).with_meta(
             table.meta.with_step("select", **step)
         ),
         _left(table, "class", keep, ok) if "label" in table else _everything(keep, ok),
@@ -185,58 +201,44 @@ def _picker(table: ScoreTable, request: SelectRequest) -> Picker:
         return PICKERS.make(RANDOM)
     if request.by == RANDOM and RANDOM not in table:
         raise UsageError(f"--pick {request.pick} needs a column; --by random has none")
-    return PICKERS.make(request.pick or "top")
+    picker = PICKERS.make(request.pick or "top")
+    if request.end is not None and not isinstance(picker, EndPicker):
+        raise UsageError(f"--pick {picker.info.name} keeps no end of a column; drop --end")
+    if request.end is not None and isinstance(picker, EndPicker) and picker.end is not None:
+        raise UsageError(f"--end {request.end} and end={picker.end} of --pick: give one of them")
+    return picker
 
 
-def _end(table: ScoreTable, request: SelectRequest, progress: Progress) -> End:
-    """The end of the column that is kept."""
+def _oriented(picker: Picker, table: ScoreTable, request: SelectRequest, progress: Progress) -> Picker:
+    """The picker with the end of the column that it keeps, if it keeps one."""
+    if not isinstance(picker, EndPicker) or picker.end is not None:
+        return picker
     if request.end is None:
-        return table.keep_first(request.by, progress)
+        return picker.oriented(table.keep_first(request.by, progress))
     if request.end in ("hard", "easy"):
-        return _difficulty_end(table, request.by, request.end)
-    return cast(End, request.end)
+        return picker.oriented(_difficulty_end(table, request.by, request.end))
+    return picker.oriented(cast(End, request.end))
 
 
 def _difficulty_end(table: ScoreTable, column: str, wanted: str) -> End:
-    hard = table.meta.scores.get(column, {}).get("hard_end")
-    if hard not in ("high", "low"):
+    hard = hard_end(table, column)
+    if hard is None:
         raise UsageError(
             f"{table.source} does not say which end of {column!r} is hard; give --end high or low"
         )
     return "high" if (hard == "high") == (wanted == "hard") else "low"
 
 
-def _quota_by(table: ScoreTable) -> str:
-    """What the quotas of a table are of: `class` or `group`."""
-    return str(table.meta.last_step("quota").get("by", "class"))
-
-
-def _budgets(
-    table: ScoreTable, request: SelectRequest, ok: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
-    """(N,) stratum of every row, (S,) samples to keep of each, and their names."""
-    if "quota" not in table or request.everywhere:
-        if request.keep is None:
-            raise UsageError("give --keep, or a table with quotas from `dprune quota`")
-        total = request.keep.count(int(ok.sum()))
-        return np.zeros(len(table), np.int64), np.array([total]), ["the data set"]
-    by = _quota_by(table)
-    stratum, names = table.strata(by), table.stratum_names(by)
-    quota = table.integers("quota")
-    quotas = np.zeros(len(names), np.int64)
-    quotas[stratum[ok]] = quota[ok]
-    differing = ok & (quota != quotas[np.maximum(stratum, 0)])
-    if differing.any() or (quota[ok] < 0).any():
-        where = names[stratum[np.flatnonzero(differing if differing.any() else ok & (quota < 0))[0]]]
-        raise DataError(
-            f"{table.source}: column 'quota' must hold one number of at least 0 for all of {where!r}"
-        )
-    if request.keep is not None and request.keep.count(int(ok.sum())) != quotas.sum():
-        raise BudgetError(
-            f"--keep {request.keep.text} is not the {quotas.sum()} that the quotas keep; "
-            "drop --keep, run quota again, or give --global to ignore them"
-        )
-    return stratum, quotas, names
+def _leave_out(
+    picker: Picker, table: ScoreTable, candidates: NDArray[np.int64], strata: Strata, seed: int
+) -> tuple[NDArray[np.bool_], dict[str, Any] | None]:
+    """(N,) rows that the picker wants left out, and what the step records of that; None for no cutoff."""
+    cutoff = picker.leave_out()
+    if cutoff is None:
+        return np.zeros(len(table), bool), None
+    cutoff = with_end(cutoff, table)
+    cut = cut_hardest(table, cutoff, candidates, strata, seed)
+    return cut, {"by": cutoff.by, "end": cutoff.end, "samples": int(cut.sum())}
 
 
 def _pick(
@@ -244,32 +246,38 @@ def _pick(
     picker: Picker,
     values: NDArray[np.float64] | None,
     candidates: NDArray[np.int64],
-    stratum: NDArray[np.int64],
-    quotas: NDArray[np.int64],
-    names: list[str],
+    strata: Strata,
+    cut: NDArray[np.int64],
     seed: int,
 ) -> NDArray[np.int64]:
-    """Rows that are kept: in every stratum as many candidates as its quota says."""
-    # The narrowest type makes NumPy's stable sort a radix sort, which is what keeps ten million rows cheap.
-    kind = np.min_scalar_type(len(quotas))
-    order = candidates[np.argsort(stratum[candidates].astype(kind), kind="stable")]
-    counts = np.bincount(stratum[candidates], minlength=len(quotas))
+    """Rows that are kept: in every stratum as many candidates as its quota says; `cut` rows were left out."""
     kept = []
-    for number, rows in enumerate(np.split(order, np.cumsum(counts)[:-1])):
-        if quotas[number] > len(rows):
+    for number, rows in enumerate(strata.split(candidates)):
+        count = int(strata.quotas[number])
+        if count > len(rows):
+            fewer = int(np.count_nonzero(strata.stratum[cut] == number))
             raise BudgetError(
-                f"{table.source}: {quotas[number]} samples of {names[number]!r} are to be kept, but only "
+                f"{table.source}: {count} samples of {strata.names[number]!r} are to be kept, but only "
                 f"{len(rows)} can be picked"
+                + (f"; the cutoff leaves out {fewer}: lower it, or keep less" if fewer else "")
             )
-        if quotas[number] == 0:
+        if count == 0:
             continue
-
-        def tie(positions: NDArray[np.int64], rows: NDArray[np.int64] = rows) -> NDArray[np.uint64]:
-            return hash_keys(table.data["key"].take(from_numpy(rows[positions])), seed)
-
         own = None if values is None else values[rows]
-        kept.append(rows[picker.pick(own, int(quotas[number]), tie, len(rows))])
+        kept.append(rows[picker.pick(own, count, hashes_of(table, rows, seed), len(rows))])
     return np.concatenate(kept) if kept else np.empty(0, np.int64)
+
+
+def _with_weights(
+    table: ScoreTable, keep: NDArray[np.bool_], column: str | None, progress: Progress
+) -> ScoreTable:
+    """The table with the weights of this selection, and never with those of an earlier one."""
+    if column is None:
+        return without_old_weights(table, progress)
+    weight = weigh(table, keep, column)
+    if WEIGHT in table:
+        progress.note(f"{table.source} holds weights already; they are replaced")
+    return table.with_columns(weight=weight)
 
 
 def _left(table: ScoreTable, by: str, keep: NDArray[np.bool_], ok: NDArray[np.bool_]) -> Left:

@@ -69,7 +69,7 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
     """
     request.training.check()
     weighter = WEIGHTERS.make(request.weighter) if request.weighter else None
-    if weighter is not None and not request.val:
+    if weighter is not None and weighter.needs_validation and not request.val:
         raise UsageError(f"--weighter {request.weighter} goes by recall on validation data; give --val DATA")
     check_run_output(request.out, force=request.force)
     with whole_folder(request.out, force=request.force, resume=RESUME) as folder:
@@ -81,6 +81,10 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
         # The size is judged by all of DATA, so that the final model sees what the query model saw.
         size = reading.image_size or choose_image_size(samples)
         samples, weight = kept(request.table, samples)
+        if weighter is not None and weighter.needs_weights and weight is None:
+            raise UsageError(
+                f"--weighter {request.weighter} goes by weights; give --table with those of select --weight-by"
+            )
         inputs.need_two_classes(samples)
         samples, images = inputs.load_images(samples, reading, device, progress, size)
         inputs.need_two_classes(samples)

@@ -31,6 +31,8 @@ class CdbW:
         name="cdb_w", title="Class-wise difficulty weights", paper="https://arxiv.org/abs/2207.14499"
     )
     needs: ClassVar[str] = "validation data (--val)"
+    needs_validation: ClassVar[bool] = True
+    needs_weights: ClassVar[bool] = False
     state: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def start(self, run: RunInfo) -> None:

@@ -11,6 +11,7 @@ from commands import call, contents, must
 from graded import KEYS, LABELS, RANKS, SCORES, kept, write
 
 from dprune_cli.io.keys import hash_keys
+from dprune_cli.pickers.base import PICKERS
 
 
 def ranked(count, *, low, rows=None):
@@ -263,3 +264,91 @@ def test_quotas_drop_an_older_selection(tmp_path):
     must("quota", tmp_path / "first", "--keep", "10", "--method", "uniform", "-o", tmp_path / "quotas", "-q")
     names = pq.read_table(tmp_path / "quotas").column_names
     assert "quota" in names and "keep" not in names and "reason" not in names
+
+
+# --- pickers and weights
+
+
+def test_help_names_every_picker():
+    text = must("select", "--help").out.decode()
+    assert all(name in text for name in PICKERS.names())
+
+
+def test_methods_lists_every_picker():
+    done = must("methods", "picker")
+    assert [line.split()[1] for line in done.out.decode().splitlines() if line.startswith("picker")] == [
+        "random",
+        "stratified",
+        "top",
+        "weighted",
+    ]
+
+
+def test_ccs_in_one_line(tmp_path):
+    scores = {"grade": SCORES["grade"], "aum": {"keep_first": "high", "hard_end": "low"}}
+    table = write(tmp_path / "in", {"aum": np.arange(60.0)}, scores)
+    pick = "stratified:bins=5,cutoff=0.3"
+    found, done = select(table, tmp_path / "out", "--by", "grade", "--keep", "21", "--pick", pick)
+    assert "left out 18 of 60 samples, the hardest by 'aum' (low end)" in done.err
+    result = pq.read_table(tmp_path / "out")
+    assert [row["key"] for row in result.to_pylist() if row["reason"] == "cutoff"] == KEYS[:18]
+    rows = np.array([KEYS.index(key) for key in found])
+    # The 42 others spread over five bins of about 8; all give 4 and one gives 5.
+    grades = RANKS[18:]
+    width = (grades.max() - grades.min()) / 5
+    bins = np.minimum((RANKS[rows] - grades.min()) // width, 4).astype(int)
+    assert sorted(np.bincount(bins).tolist()) == [4, 4, 4, 4, 5]
+
+
+def test_a_cutoff_that_leaves_too_few(tmp_path):
+    table = write(tmp_path / "in", {"aum": np.arange(60.0)}, SCORES)
+    options = ["--by", "grade", "--keep", "50", "-o", tmp_path / "out", "--pick"]
+    done = call("select", table, *options, "stratified:cutoff=0.2,cutoff_end=low")
+    assert done.code == 4
+    assert done.line == (
+        f"{table}: 50 samples of 'the data set' are to be kept, but only 48 can be picked; the cutoff leaves "
+        "out 12: lower it, or keep less"
+    )
+    done = call("select", table, *options, "stratified:cutoff=0.2")
+    assert done.code == 2 and "cutoff_end=high or cutoff_end=low" in done.line
+    done = call("select", table, *options, "stratified:cutoff=1")
+    assert done.code == 2 and "cutoff=1.0 is no share of at least 0 and below 1" in done.line
+    done = call("select", table, *options, "stratified:cutoff=0.1,cutoff_by=nope")
+    assert done.code == 3 and "there is no column 'nope'; it has key, label, grade, aum" in done.line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--pick stratified --end hard", "--pick stratified keeps no end of a column; drop --end"),
+        ("--pick random --end low", "--pick random keeps no end of a column; drop --end"),
+        ("--pick weighted --end middle", "give --end high or low"),
+        ("--pick weighted:temperature=0", "weighted:temperature=0.0 is no number above 0"),
+        ("--pick top:end=low --end low", "--end low and end=low of --pick: give one of them"),
+        ("--pick strat", "there is no picker called 'strat'; try stratified"),
+    ],
+)
+def test_pickers_that_make_no_sense(tmp_path, options, said):
+    table = write(tmp_path / "in", scores=SCORES)
+    done = call("select", table, "--by grade --keep 5", options, "-o", tmp_path / "out")
+    assert done.code == 2 and said in done.line
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_stand_in_the_table(tmp_path):
+    table = write(tmp_path / "in", scores=SCORES)
+    select(table, tmp_path / "out", "--by", "random", "--keep", "15", "--weight-by", "grade")
+    result = pq.read_table(tmp_path / "out")
+    values = np.array(result.filter(result["keep"])["grade"])
+    assert np.array(result.filter(result["keep"])["weight"]) == pytest.approx(values / values.mean())
+    assert result.filter(pc.invert(result["keep"]))["weight"].null_count == 45
+    assert result.schema.field("weight").type == pa.float32()
+    step = json.loads(result.schema.metadata[b"dprune"])["steps"][-1]["options"]
+    assert step["weight_by"] == "grade"
+    done = call("select", table, "--by random --keep 5 --json --weight-by grade")
+    assert done.code == 2 and "--weight-by writes a column of the table; give -o FILE" in done.line
+    bad = write(tmp_path / "bad", {"grade": -1.0 - RANKS}, SCORES)
+    done = call("select", bad, "--by grade --keep 5 --weight-by grade -o", tmp_path / "none")
+    assert done.code == 3 and f"{bad}: column 'grade' has the value -" in done.line
+    assert not (tmp_path / "none").exists()

@@ -67,7 +67,7 @@ def fill(shard_table, folder_table, shard_folder, image_folder, tmp_path):
         (
             "select TABLE --by random --keep 5 --pick best -o OUT",
             2,
-            "no picker called 'best'; try random, top",
+            "no picker called 'best'; try random, stratified, top, weighted",
         ),
         ("select TABLE --by random --keep 5 --end up -o OUT", 2, "'up' is not one of 'high', 'low'"),
         ("select TABLE --by key --keep 5 -o OUT", 3, "column 'key' holds string, not numbers"),

@@ -256,6 +256,8 @@ def test_a_stretched_run(image_folder, tmp_path):
 def test_a_weighter_needs_validation_data(image_folder, validation_folder, tmp_path):
     with pytest.raises(UsageError, match="--weighter cdb_w goes by recall on validation data; give --val"):
         run_train([image_folder], tmp_path / "run", weighter="cdb_w")
+    with pytest.raises(UsageError, match="--weighter batch_mean goes by weights; give --table"):
+        run_train([image_folder], tmp_path / "run", weighter="batch_mean")
     with pytest.raises(UsageError, match="there is no weighter called 'cdb'"):
         run_train([image_folder], tmp_path / "run", weighter="cdb")
     for name, weighter in (("a", "cdb_w"), ("b", None)):

@@ -1,0 +1,65 @@
+"""The hard cutoff of a selection: the hardest candidates of every stratum are left out before picking."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dprune_cli.core.budget import round_half_up
+from dprune_cli.core.errors import UsageError
+from dprune_cli.core.seeds import derive
+from dprune_cli.io.table import ScoreTable
+from dprune_cli.metrics.ranking import choose
+from dprune_cli.pickers.base import Cutoff, HardEnd
+from dprune_cli.stages.select_strata import Strata, hashes_of
+
+
+def hard_end(table: ScoreTable, column: str) -> HardEnd | None:
+    """The end of a column that is hard, as its metadata have it; None where they do not say."""
+    found = table.meta.scores.get(column, {}).get("hard_end")
+    return found if found in ("high", "low") else None
+
+
+def with_end(cutoff: Cutoff, table: ScoreTable) -> Cutoff:
+    """The cutoff with its hard end, from the metadata unless it was given; `UsageError` if they lack it."""
+    table.need(cutoff.by)
+    end = cutoff.end or hard_end(table, cutoff.by)
+    if end is None:
+        raise UsageError(
+            f"{table.source} does not say which end of {cutoff.by!r} is hard; add cutoff_end=high or "
+            "cutoff_end=low to --pick"
+        )
+    return dataclasses.replace(cutoff, end=end)
+
+
+def cut_hardest(
+    table: ScoreTable, cutoff: Cutoff, candidates: NDArray[np.int64], strata: Strata, seed: int
+) -> NDArray[np.bool_]:
+    """(N,) the rows that are cut: of m candidates of a stratum round-half-up(share * m), the hardest ones.
+
+    A candidate without a value cannot be called hard: it is not cut, and m does not count it. Equal values
+    go by a seeded hash of the key, the smallest first.
+
+    Args:
+        table: N rows.
+        cutoff: with its end, see `with_end`.
+        candidates: ascending rows.
+        strata: what the share is of.
+        seed: the user's.
+
+    Raises:
+        DataError: the column is missing, or holds no numbers or NaN.
+    """
+    values = table.numbers(cutoff.by)
+    # As a decimal, which is what the user wrote: 0.15 of 10 is 1.5, though 0.15 * 10 need not be.
+    share = Fraction(repr(cutoff.share))
+    # A stream of its own: picked at random are the smallest hashes, and those of a tie would be cut here.
+    seed = derive(seed, "cutoff")
+    cut = np.zeros(len(table), bool)
+    for rows in strata.split(candidates[~np.isnan(values[candidates])]):
+        count = round_half_up(share * len(rows))
+        cut[rows[choose(values[rows], count, hashes_of(table, rows, seed), cutoff.end or "high")]] = True
+    return cut
