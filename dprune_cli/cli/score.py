@@ -34,6 +34,15 @@ def command(
     from_features: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Read features instead of training.")
     ] = None,
+    record_val_features: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write features of the validation data.")
+    ] = None,
+    from_val_features: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Read features of validation data, for glister.")
+    ] = None,
+    grad_memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="Memory for the gradients of grand.")
+    ] = "2GB",
     check: Annotated[
         bool, typer.Option(metavar="", help="Decode every image, to find the broken ones.")
     ] = True,
@@ -63,6 +72,9 @@ def command(
         from_trajectory=from_trajectory,
         record_features=record_features,
         from_features=from_features,
+        record_val_features=record_val_features,
+        from_val_features=from_val_features,
+        grad_memory=grad_memory,
         check=check,
         force=force,
     )

@@ -155,7 +155,7 @@ def labelled(samples: Samples, images: Images, weight: torch.Tensor | None = Non
 
 def run_info(samples: Samples, config: TrainConfig, epochs: int, device: torch.device) -> RunInfo:
     """What recorders and scores may know."""
-    target = torch.from_numpy(samples.label.astype(np.int64)).to(device)
+    target = torch.from_numpy(np.where(samples.ok(), samples.label, -1).astype(np.int64)).to(device)
     return RunInfo(samples.keys, target, len(samples.classes), epochs, config.seed, device)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 from dprune_cli.core.errors import UsageError
@@ -12,7 +13,8 @@ from dprune_cli.core.registry import Registry
 from dprune_cli.pickers.base import PICKERS
 from dprune_cli.quotas.base import QUOTAS
 from dprune_cli.scores.base import SCORES, Score
-from dprune_cli.train.observe import Phase
+from dprune_cli.train.hooks import Recorder
+from dprune_cli.train.observe import Field, Phase
 from dprune_cli.weighters.base import WEIGHTERS
 
 KINDS: dict[str, Registry[Any]] = {"score": SCORES, "quota": QUOTAS, "picker": PICKERS, "weighter": WEIGHTERS}
@@ -52,14 +54,28 @@ def _parameter(item: dataclasses.Field[Any], hint: Any) -> str:
 
 
 def _cost(score: Score) -> dict[str, str]:
-    """Needs and cost of a score, read off its recorders for a schedule of 100 epochs."""
-    watched = list(score.recorders(_EPOCHS).values())
-    if not watched:
+    """Needs and cost of a score, read off what it watches and trains in a schedule of 100 epochs."""
+    watched, sequel = score.recorders(_EPOCHS).values(), score.sequel(_EPOCHS)
+    if not watched and sequel is None:
         return {"needs": "nothing", "cost": "no training"}
-    needs = sorted({"training visits" if one.phase is Phase.TRAIN else "clean passes" for one in watched})
-    last = max(max(one.epochs) if one.epochs else _EPOCHS for one in watched)
     runs = score.info.runs
-    return {
-        "needs": ", ".join(needs),
-        "cost": f"{runs} run{'s' if runs > 1 else ''} of {last} epochs in a schedule of {_EPOCHS}",
-    }
+    ends = [max(one.epochs) if one.epochs else _EPOCHS for one in watched]
+    cost = f"{runs} run{'s' if runs > 1 else ''} of {max(ends, default=0)} epochs in a schedule of {_EPOCHS}"
+    if sequel is not None:
+        cost = f"{sequel.epochs} epochs after {sequel.start} of the query model's in a schedule of {_EPOCHS}"
+    needs = sorted({need for one in watched for need in _needs(one)})
+    return {"needs": ", ".join(needs) or "training of its own", "cost": cost}
+
+
+def _needs(recorder: Recorder) -> Iterator[str]:
+    """What a recorder watches, in words."""
+    if recorder.phase is Phase.VALIDATION:
+        yield "validation data (--val)"
+    elif recorder.phase is Phase.TRAIN:
+        yield "training visits"
+    elif Field.GRAD_NORM in recorder.fields:
+        yield "gradients"
+    else:
+        yield "clean passes"
+    if Field.EMBEDDING in recorder.fields:
+        yield "embeddings"

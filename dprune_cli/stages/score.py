@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from dprune_cli.core.errors import UsageError
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.registry import parameters
 from dprune_cli.io.samples import Samples
@@ -38,13 +39,31 @@ def score(request: ScoreRequest, progress: Progress) -> ScoreResult:
     plans = plan_runs(scores, request.training.epochs, request.runs, whole_first=request.wants_model)
     samples = inputs.load_samples(request.data, request.reading, force=request.force)
     inputs.need_two_classes(samples)
-    if any(plan.last_epoch for plan in plans):
+    check_scores(scores, plans, inputs.run_info(samples, request.training, 0, torch.device("cpu")), request)
+    if any(plan.trains for plan in plans):
         return _from_training(request, plans, samples, progress)
     if request.check:
         samples = inputs.check_images(samples, request.reading, progress)
         inputs.need_two_classes(samples)
     info = inputs.run_info(samples, request.training, 0, torch.device("cpu"))
     return ScoreResult(_table(samples.table(), request, _from_nothing(plans, info), {}), samples)
+
+
+def check_scores(
+    scores: Sequence[Score], plans: Sequence[RunPlan], info: RunInfo, request: ScoreRequest
+) -> None:
+    """Refuse what scores cannot do with this data, before anything is trained.
+
+    Raises:
+        UsageError: a score looks at validation data, and there is none.
+        DataError: the data has no meaning for a score.
+    """
+    for plan in plans:
+        for name in plan.watches_validation:
+            if not request.val:
+                raise UsageError(f"{name} looks at validation data; give --val DATA")
+    for one in scores:
+        one.check(info)
 
 
 def _from_nothing(plans: Sequence[RunPlan], info: RunInfo) -> Values:
@@ -94,7 +113,7 @@ def _table(table: ScoreTable, request: ScoreRequest, values: Values, facts: dict
         table = table.with_columns(
             **{one.info.name: pa.array(mean.float().numpy(), pa.float32(), mask=~known)}
         )
-        about[one.info.name] = _about(one, len(runs), request, facts)
+        about[one.info.name] = _about(one, len(runs), request, facts) | one.facts(mean[known])
     options = {
         "methods": list(request.methods),
         "seed": request.training.seed,

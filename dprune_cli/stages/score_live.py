@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dprune_cli.core.progress import Progress
+from dprune_cli.core.seeds import derive
 from dprune_cli.data.batch import Images
+from dprune_cli.data.memory import parse_memory
 from dprune_cli.io.outputs import whole_file, whole_folder
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
 from dprune_cli.io.trajectory import TrajectoryWriter
 from dprune_cli.metrics.classification import Summary
+from dprune_cli.scores.base import Sequel
 from dprune_cli.stages import inputs
 from dprune_cli.stages.evaluate import accuracy, load_validation
 from dprune_cli.stages.plan import RunPlan
@@ -73,6 +78,10 @@ def score_live(
     values: Values = defaultdict(list)
     # Opened before hours of training, not after them: there may be no such data.
     val = load_validation(request.val, request.reading, samples, images, progress) if request.val else None
+    if val:
+        info = dataclasses.replace(info, validation=len(val[0]))
+    for one in plans[0].needs:
+        one.check(info)  # again, now that it is known which samples can be decoded
     first: tuple[nn.Module, list[dict[str, Any]]] | None = None
     with _trajectory(request, classes) as writer:
         for plan in plans:
@@ -80,7 +89,7 @@ def score_live(
                 progress.note(f"run {plan.number + 1} of {len(plans)}")
             model = inputs.make_model(request.training, classes, images.size, plan.number, device, progress)
             recorders = [*plan.recorders, *_logs(writer, plan, request.training.epochs)]
-            with _features(request, plan) as log:
+            with _features(request, plan, val[0] if val else None) as logs:
                 fit = Fit(
                     model=model,
                     data=data,
@@ -88,11 +97,17 @@ def score_live(
                     info=info,
                     progress=progress,
                     run=plan.number,
-                    recorders=[*recorders, *log],
+                    recorders=[*recorders, *logs],
+                    validation=inputs.labelled(*val) if val else None,
+                    validate=False,
+                    grad_memory=parse_memory(request.grad_memory),
+                    snapshots=frozenset(sequel.start for sequel in plan.sequels.values()),
                 )
                 fit.train(plan.last_epoch)
             for one, watched in plan.needs.items():
                 recorded = {name: recorder.result() for name, recorder in watched.items()}
+                if one in plan.sequels:
+                    recorded["learned"] = _train_on(fit, plan.sequels[one], one.info.name)
                 values[one].append(one.compute(info, **recorded))
             first = first or (model, fit.history)
     if first is None:
@@ -123,13 +138,37 @@ def _logs(writer: TrajectoryWriter | None, plan: RunPlan, epochs: int) -> list[R
 
 
 @contextmanager
-def _features(request: ScoreRequest, plan: RunPlan) -> Iterator[list[Recorder]]:
-    """A recorder of run 0's features; what it saw is written when the block ends."""
-    path: Path | None = request.record_features
-    if path is None or plan.number > 0:
-        yield []
-        return
-    log = FeatureLog(request.training.epochs)
-    yield [log]
-    with whole_file(path, force=request.force) as part:
-        log.write(part)
+def _features(request: ScoreRequest, plan: RunPlan, val: Samples | None) -> Iterator[list[Recorder]]:
+    """Recorders of run 0's features; what they saw is written when the block ends."""
+    logs: dict[Path, FeatureLog] = {}
+    epochs = request.training.epochs
+    if plan.number == 0 and request.record_features is not None:
+        logs[request.record_features] = FeatureLog(epochs)
+    if plan.number == 0 and request.record_val_features is not None and val is not None:
+        logs[request.record_val_features] = FeatureLog(epochs, Phase.VALIDATION, val.keys)
+    yield list(logs.values())
+    for path, log in logs.items():
+        with whole_file(path, force=request.force) as part:
+            log.write(part)
+
+
+def _train_on(fit: Fit, sequel: Sequel, name: str) -> Tensor:
+    """(N,) what a score learned from training a copy of a run's model."""
+    model = copy.deepcopy(fit.model)
+    model.load_state_dict(fit.kept[sequel.start])
+    # A stream of its own: otherwise the order of its epochs would be that of the run's.
+    seed = derive(fit.config.seed, "sequel", name)
+    config = dataclasses.replace(fit.config, epochs=sequel.epochs, seed=seed)
+    fit.progress.note(f"{name}: {sequel.epochs} epochs on a copy of the model after epoch {sequel.start}")
+    info = dataclasses.replace(fit.info, epochs=sequel.epochs)
+    follow = Fit(
+        model=model,
+        data=fit.data,
+        config=config,
+        info=info,
+        progress=fit.progress,
+        run=fit.run,
+        weighter=sequel.learner,
+    )
+    follow.train()
+    return sequel.learner.result()

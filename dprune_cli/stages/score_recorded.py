@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError
-from dprune_cli.io.features import read_features
+from dprune_cli.io.features import Features, read_features
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import DICTIONARY, OK, ScoreTable, TableMeta
 from dprune_cli.io.trajectory import Pass, Trajectory
 from dprune_cli.scores.base import Score
-from dprune_cli.stages.plan import RunPlan, check_recorded, plan_runs
+from dprune_cli.stages.plan import Recording, check_recorded, plan_runs
 from dprune_cli.stages.score_request import ScoreRequest, Values
 from dprune_cli.train.hooks import Recorder
 from dprune_cli.train.observe import Field, Phase, RunInfo
@@ -69,92 +68,109 @@ def score_recorded(request: ScoreRequest, scores: Sequence[Score], samples: Samp
     Raises:
         DataError: the recording does not match DATA, or lacks what a score watches.
     """
-    place = _Place(samples)
-    if request.from_trajectory is not None:
-        return _from_trajectory(request.from_trajectory, request, scores, place)
-    if request.from_features is not None:
-        return _from_features(request.from_features, request, scores, place)
-    raise RuntimeError("there is no recording to read")
+    found = _Sources(request, samples)
+    plans = plan_runs(scores, found.epochs, request.runs, at_most=len(found.runs))
+    check_recorded(plans, found.recording())
+    info = found.info(request.training.seed)
+    for one in scores:
+        one.check(info)
+    values: Values = defaultdict(list)
+    for plan in plans:
+        found.show(plan.recorders, info, plan.number)
+        for score, watched in plan.needs.items():
+            recorded = {name: recorder.result() for name, recorder in watched.items()}
+            values[score].append(score.compute(info, **recorded))
+    return Recorded(dict(values), found.keys, found.labels, found.classes, found.epochs)
 
 
-class _Place:
-    """Where recorded samples stand in the table: the usable rows of DATA, or simply all of them."""
+class _Sources:
+    """The files of a recording, checked against one another and against DATA.
 
-    def __init__(self, samples: Samples | None) -> None:
+    Attributes:
+        keys, labels: the recorded samples; of DATA the usable ones.
+        classes: C.
+        epochs: E; 1 where there are only features.
+        runs: numbers of the runs.
+    """
+
+    def __init__(self, request: ScoreRequest, samples: Samples | None) -> None:
         self.samples = samples
         self.rows = None if samples is None else np.flatnonzero(samples.ok())
-        self.known = (
-            None if samples is None or self.rows is None else [samples.keys[row] for row in self.rows]
-        )
-        self.labels = None if samples is None else samples.label[self.rows]
+        known = labels = None
+        if samples is not None and self.rows is not None:
+            known, labels = [samples.keys[row] for row in self.rows], samples.label[self.rows]
+        self.trajectory = self.features = self.validation = None
+        if request.from_trajectory is not None:
+            self.trajectory = Trajectory(request.from_trajectory, known, labels)
+            known, labels = self.trajectory.keys, self.trajectory.labels
+        if request.from_features is not None:
+            self.features = read_features(request.from_features, known, labels)
+            known, labels = self.features.keys, self.features.labels
+        if known is None or labels is None:
+            raise RuntimeError("there is no recording to read")
+        self.keys, self.labels = known, labels
+        self.name = " and ".join(map(str, filter(None, (request.from_trajectory, request.from_features))))
+        self.classes = self._count_classes()
+        self.epochs = self.trajectory.epochs if self.trajectory else 1
+        self.runs = self.trajectory.runs if self.trajectory else [0]
+        if request.from_val_features is not None:
+            self.validation = read_features(request.from_val_features)
+            self._check_validation(str(request.from_val_features), self.validation)
 
-    def info(
-        self, keys: list[str], labels: NDArray[np.int32], classes: int, epochs: int, seed: int
-    ) -> tuple[RunInfo, NDArray[np.int64]]:
-        """The run as scores see it, and the table row of every recorded sample.
+    def recording(self) -> Recording:
+        """What there is, for the check against what scores watch."""
+        logits = set(self.trajectory.passes) if self.trajectory else set()
+        embeddings = {Pass(self.runs[0], self.epochs, Phase.PROBE.value)} if self.features else set()
+        if self.features and self.features.logits is not None:
+            logits |= embeddings
+        return Recording(self.name, self.epochs, self.runs, logits, embeddings, self.validation is not None)
 
-        Raises:
-            DataError: DATA has another number of classes.
-        """
-        if self.samples is not None and len(self.samples.classes) != classes:
+    def info(self, seed: int) -> RunInfo:
+        """The run as scores see it: over the rows of DATA, else over the recorded samples."""
+        keys, labels = self.keys, self.labels
+        if self.samples is not None:
+            keys, labels = self.samples.keys, np.where(self.samples.ok(), self.samples.label, -1)
+        target = torch.from_numpy(labels.astype(np.int64))
+        count = len(self.validation.keys) if self.validation else 0
+        return RunInfo(keys, target, self.classes, self.epochs, seed, validation=count)
+
+    def show(self, recorders: Sequence[Recorder], info: RunInfo, number: int) -> None:
+        """Show run `number` to recorders, each what it watches."""
+        rows = np.arange(len(self.keys)) if self.rows is None else self.rows
+        left = list(recorders)
+        if self.validation is not None:
+            theirs = [one for one in left if one.phase is Phase.VALIDATION]
+            count = np.arange(len(self.validation.keys))
+            replay_features(self.validation, count, theirs, info, Phase.VALIDATION)
+            left = [one for one in left if one not in theirs]
+        if self.features is not None:
+            # With a trajectory beside it, that is the source of everything but embeddings.
+            theirs = [one for one in left if self.trajectory is None or Field.EMBEDDING in one.fields]
+            replay_features(self.features, rows, theirs, info)
+            left = [one for one in left if one not in theirs]
+        if self.trajectory is not None and left:
+            seen = self.trajectory.read(self.runs[number])
+            replay(((at, rows[part], logits) for at, part, logits in seen), left, info)
+
+    def _count_classes(self) -> int:
+        found = {
+            *((self.trajectory.classes,) if self.trajectory else ()),
+            *((self.features.logits.shape[1],) if self.features and self.features.logits is not None else ()),
+        }
+        known = len(self.samples.classes) if self.samples else None
+        if len(found) > 1:
+            raise DataError(f"{self.name}: they have logits of {min(found)} and of {max(found)} classes")
+        if found and known is not None and found != {known}:
             raise DataError(
-                f"the recording has logits of {classes} classes, but {' '.join(self.samples.root)} has "
-                f"{len(self.samples.classes)}"
+                f"the recording has logits of {found.pop()} classes, but {' '.join(self.samples.root)} has "  # type: ignore[union-attr]
+                f"{known}"
             )
-        if self.samples is None or self.rows is None:
-            return RunInfo(keys, torch.from_numpy(labels.astype(np.int64)), classes, epochs, seed), np.arange(
-                len(keys)
-            )
-        target = torch.from_numpy(self.samples.label.astype(np.int64))
-        return RunInfo(self.samples.keys, target, classes, epochs, seed), self.rows
+        return found.pop() if found else known or int(self.labels.max()) + 1
 
-
-def _from_trajectory(path: Path, request: ScoreRequest, scores: Sequence[Score], place: _Place) -> Recorded:
-    trajectory = Trajectory(path, place.known, place.labels)
-    plans = plan_runs(scores, trajectory.epochs, request.runs, at_most=len(trajectory.runs))
-    check_recorded(plans, trajectory.passes, trajectory.epochs, str(path))
-    info, rows = place.info(
-        trajectory.keys, trajectory.labels, trajectory.classes, trajectory.epochs, request.training.seed
-    )
-    values: Values = defaultdict(list)
-    for plan in plans:
-        batches = (
-            (at, rows[part], logits) for at, part, logits in trajectory.read(trajectory.runs[plan.number])
-        )
-        replay(batches, plan.recorders, info)
-        _collect(plan, info, values)
-    return Recorded(dict(values), trajectory.keys, trajectory.labels, trajectory.classes, trajectory.epochs)
-
-
-def _from_features(path: Path, request: ScoreRequest, scores: Sequence[Score], place: _Place) -> Recorded:
-    features = read_features(path, place.known, place.labels)
-    if features.logits is not None:
-        classes = features.logits.shape[1]
-    else:
-        classes = int(features.labels.max()) + 1 if place.samples is None else len(place.samples.classes)
-    plans = plan_runs(scores, 1, 1)
-    _check_features(plans, has_logits=features.logits is not None, source=str(path))
-    info, rows = place.info(features.keys, features.labels, classes, 1, request.training.seed)
-    values: Values = defaultdict(list)
-    for plan in plans:
-        replay_features(features, rows, plan.recorders, info)
-        _collect(plan, info, values)
-    return Recorded(dict(values), features.keys, features.labels, classes, 1)
-
-
-def _check_features(plans: Sequence[RunPlan], *, has_logits: bool, source: str) -> None:
-    for plan in plans:
-        check_recorded([plan], [Pass(0, 1, Phase.PROBE.value)], 1, source)
-        for score, watched in plan.needs.items():
-            if not has_logits and any(_reads_logits(recorder) for recorder in watched.values()):
-                raise DataError(f"{score.info.name} needs logits, and {source} has no column 'logits'")
-
-
-def _reads_logits(recorder: Recorder) -> bool:
-    return Field.EMBEDDING not in recorder.fields
-
-
-def _collect(plan: RunPlan, info: RunInfo, values: Values) -> None:
-    for score, watched in plan.needs.items():
-        recorded = {name: recorder.result() for name, recorder in watched.items()}
-        values[score].append(score.compute(info, **recorded))
+    def _check_validation(self, source: str, validation: Features) -> None:
+        for name in ("features", "logits"):
+            ours, theirs = getattr(self.features, name), getattr(validation, name)
+            if (ours is None) != (theirs is None) or (ours is not None and ours.shape[1] != theirs.shape[1]):
+                raise DataError(f"{source}: its {name} are not of the length of those in {self.name}")
+        if int(validation.labels.max()) >= self.classes:
+            raise DataError(f"{source}: label {validation.labels.max()} is none of {self.classes} classes")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import UsageError
+from dprune_cli.data.memory import parse_memory
 from dprune_cli.io.outputs import check_output
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
@@ -33,8 +34,9 @@ class ScoreRequest:
         runs: runs to average over; None for each paper's own number.
         val: DATA on which the query model's accuracy is measured.
         save_model: where run 0's model is kept.
-        record_trajectory, record_features: files to write.
-        from_trajectory, from_features: recording to read instead of training.
+        record_trajectory, record_features, record_val_features: files to write.
+        from_trajectory, from_features, from_val_features: recording to read instead of training.
+        grad_memory: memory for gradients, where a score needs their norms.
         check: decode every image even if no score needs it, to find the broken ones.
         force: replace outputs that exist.
     """
@@ -50,18 +52,27 @@ class ScoreRequest:
     from_trajectory: Path | None = None
     record_features: Path | None = None
     from_features: Path | None = None
+    record_val_features: Path | None = None
+    from_val_features: Path | None = None
+    grad_memory: str = "2GB"
     check: bool = True
     force: bool = False
 
     @property
     def recording(self) -> Path | None:
         """The recording to read instead of training, if any."""
-        return self.from_trajectory or self.from_features
+        return self.from_trajectory or self.from_features or self.from_val_features
 
     @property
     def wants_model(self) -> bool:
         """Whether run 0 must be trained to its end, whatever the scores need."""
-        return bool(self.val or self.save_model or self.record_trajectory or self.record_features)
+        outputs = (self.save_model, *self.recorded)
+        return bool(self.val or any(output is not None for output in outputs))
+
+    @property
+    def recorded(self) -> tuple[Path | None, ...]:
+        """The recordings to write."""
+        return self.record_trajectory, self.record_features, self.record_val_features
 
     def verify(self) -> None:
         """`UsageError` for options that contradict one another, or outputs that exist."""
@@ -70,15 +81,18 @@ class ScoreRequest:
             raise UsageError("name at least one score with -m; `dprune methods` lists them")
         if self.runs is not None and self.runs < 1:
             raise UsageError(f"--runs {self.runs}: at least one run is needed")
-        if self.from_trajectory and self.from_features:
-            raise UsageError("give --from-trajectory or --from-features, not both")
+        if self.record_val_features and not self.val:
+            raise UsageError("--record-val-features writes features of validation data; give --val DATA")
+        if self.from_val_features and not self.from_features:
+            raise UsageError("--from-val-features goes with --from-features FILE")
+        parse_memory(self.grad_memory)
         if self.recording and self.wants_model:
             raise UsageError("nothing is trained with --from-...: drop --val, --save-model and --record-...")
         if not self.data and not self.recording:
             raise UsageError("name the DATA to score")
         if self.save_model is not None:
             check_run_output(self.save_model, force=self.force)
-        for output in (self.record_trajectory, self.record_features):
+        for output in self.recorded:
             if output is not None:
                 check_output(output, force=self.force)
 

@@ -9,6 +9,8 @@
             Recorder.update(batch), phase TRAIN         <- may look
         where a recorder wants it, for every batch of all rows, in eval mode:
             Recorder.update(batch), phase PROBE         <- may look
+        where a recorder wants it, the same over the validation data:
+            Recorder.update(batch), phase VALIDATION    <- may look
         where there is validation data:
             Weighter.end_epoch(recall of every class)
         checkpoint: everything above resumes from it exactly

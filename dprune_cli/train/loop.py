@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from dprune_cli.core.config import TrainConfig
 from dprune_cli.core.errors import DpruneError
@@ -28,9 +27,20 @@ from dprune_cli.models.compiled import compile_model
 from dprune_cli.models.head import EmbeddingTap
 from dprune_cli.train.checkpoint import load_state, save_state
 from dprune_cli.train.hooks import Recorder, Weighter
+from dprune_cli.train.losses import sample_loss
 from dprune_cli.train.observe import BatchObs, Field, Phase, RunInfo, observe
 from dprune_cli.train.optim import learning_rate, make_optimizer, set_rate
-from dprune_cli.train.probe import BATCH, LAYOUT, LabelledImages, autocast, probe
+from dprune_cli.train.probe import (
+    BATCH,
+    GRAD_MEMORY,
+    LAYOUT,
+    LabelledImages,
+    autocast,
+    count_correct,
+    probe,
+)
+from dprune_cli.train.seeding import seeded
+from dprune_cli.train.watching import shared_passes, wanted_fields, watching
 
 
 @dataclass
@@ -44,9 +54,13 @@ class Fit:
         info: N, C, E and the labels, for whoever watches.
         run: number of the run; runs differ in initialisation, order and augmentation.
         recorders, weighter: see `hooks.py`.
-        validation: rows whose recall is measured after every epoch.
+        validation: rows that recorders may watch.
+        validate: whether their recall is measured after every epoch.
+        grad_memory: bytes that gradients may take where a recorder asks for their norms.
+        snapshots: epochs after which the model's state is to be kept; 0 is before the first.
         state_file: where the resume state is kept; None for none.
         history: one row an epoch, see `Fit.train`.
+        kept: the model's state by epoch, as `snapshots` says.
     """
 
     model: nn.Module
@@ -58,8 +72,12 @@ class Fit:
     recorders: Sequence[Recorder] = ()
     weighter: Weighter | None = None
     validation: LabelledImages | None = None
+    validate: bool = True
+    grad_memory: int = GRAD_MEMORY
+    snapshots: frozenset[int] = frozenset()
     state_file: Path | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.device = self.data.images.device
@@ -93,16 +111,17 @@ class Fit:
         for hook in self._hooks():
             hook.start(self.info)
         first = self._resume() + 1
-        for epoch in range(first, (last_epoch or self.config.epochs) + 1):
+        self._keep(first - 1)
+        for epoch in range(first, (self.config.epochs if last_epoch is None else last_epoch) + 1):
             self.train_epoch(epoch)
+            self._keep(epoch)
             self._save(epoch)
         return self.history
 
     def train_epoch(self, epoch: int) -> None:
         """Train one epoch, with the clean passes and the validation that follow it."""
         began = time.perf_counter()
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            self._seed_dropout(epoch)
+        with seeded(self._seed("dropout", epoch), self.device):
             row = self._visit(epoch)
         self._probe(epoch)
         row |= self._validate(epoch)
@@ -116,8 +135,8 @@ class Fit:
     def _visit(self, epoch: int) -> dict[str, Any]:
         order = numpy_rng(self.config.seed, "order", self.run, epoch).permutation(self.data.rows)
         generator = torch.Generator(self.device).manual_seed(self._seed("augment", epoch))
-        watching = self._watching(Phase.TRAIN, epoch)
-        tap = self._tap(watching)
+        watchers = watching(self.recorders, Phase.TRAIN, epoch)
+        tap = self._tap(watchers)
         visited = torch.zeros(self.info.classes, dtype=torch.int64, device=self.device)
         losses = torch.zeros(self.info.classes, dtype=torch.float64, device=self.device)
         what = f"epoch {epoch}/{self.config.epochs}"
@@ -135,7 +154,7 @@ class Fit:
             steps = self.config.epochs * self.steps_per_epoch
             rate = learning_rate(self.config, step, steps, self.steps_per_epoch)
             self._step(logits.float(), obs, rate)
-            for recorder in watching:
+            for recorder in watchers:
                 recorder.update(obs)
             visited += torch.bincount(obs.target, minlength=self.info.classes)
             losses.index_add_(0, obs.target, obs.loss.double())
@@ -151,8 +170,7 @@ class Fit:
         }
 
     def _step(self, logits: Tensor, obs: BatchObs, rate: float) -> None:
-        smoothing = self.config.label_smoothing
-        loss = F.cross_entropy(logits, obs.target, reduction="none", label_smoothing=smoothing)
+        loss = sample_loss(logits, obs.target, self.config.label_smoothing)
         weight = torch.ones_like(loss) if self.weight is None else self.weight[obs.index]
         coef = self.weighter.coef(obs, weight) if self.weighter else weight / len(weight)
         self.optimizer.zero_grad(set_to_none=True)
@@ -163,24 +181,19 @@ class Fit:
         self.optimizer.step()
 
     def _probe(self, epoch: int) -> None:
-        watching = self._watching(Phase.PROBE, epoch)
-        if not watching:
-            return
-        embedding = any(Field.EMBEDDING in recorder.fields for recorder in watching)
-        for obs in self._clean(self.data, epoch, "clean pass", embedding=embedding):
-            for recorder in watching:
-                recorder.update(obs)
+        for phase, data in ((Phase.PROBE, self.data), (Phase.VALIDATION, self.validation)):
+            for group in shared_passes(watching(self.recorders, phase, epoch)):
+                if data is None:
+                    raise RuntimeError("a recorder watches validation data, and there is none")
+                for obs in self._clean(data, phase, epoch, wanted_fields(group)):
+                    for recorder in group:
+                        recorder.update(obs)
 
     def _validate(self, epoch: int) -> dict[str, float]:
-        if self.validation is None:
+        if self.validation is None or not self.validate:
             return {}
-        count = torch.zeros(self.info.classes, dtype=torch.float64, device=self.device)
-        right = torch.zeros_like(count)
-        for obs in self._clean(self.validation, epoch, "validation"):
-            count += torch.bincount(obs.target, minlength=self.info.classes)
-            right += torch.bincount(
-                obs.target[obs.logits.argmax(1) == obs.target], minlength=self.info.classes
-            )
+        passes = self._clean(self.validation, Phase.VALIDATION, epoch)
+        count, right = count_correct(passes, self.info.classes)
         recall = right / count
         if self.weighter:
             self.weighter.end_epoch(epoch, recall)
@@ -188,31 +201,22 @@ class Fit:
         return {"val_accuracy": float(right.sum() / count.sum()), "val_worst_class": float(worst)}
 
     def _clean(
-        self, data: LabelledImages, epoch: int, what: str, *, embedding: bool = False
+        self, data: LabelledImages, phase: Phase, epoch: int, fields: frozenset[Field] = frozenset()
     ) -> Iterable[BatchObs]:
-        passes = probe(self.model, data, epoch=epoch, amp=self.config.amp, embedding=embedding)
+        how: dict[str, Any] = {"amp": self.config.amp, "fields": fields, "grad_memory": self.grad_memory}
+        passes = probe(self.model, data, phase=phase, epoch=epoch, **how)
+        what = "validation" if phase is Phase.VALIDATION else "clean pass"
         return self.progress.track(passes, count_pieces(len(data.rows), BATCH), what)
 
-    def _watching(self, phase: Phase, epoch: int) -> list[Recorder]:
-        return [
-            recorder
-            for recorder in self.recorders
-            if recorder.phase is phase and (recorder.epochs is None or epoch in recorder.epochs)
-        ]
-
-    def _tap(self, watching: Iterable[Recorder]) -> EmbeddingTap | None:
-        wanted = any(Field.EMBEDDING in recorder.fields for recorder in watching)
-        return EmbeddingTap(self.model) if wanted else None
-
-    def _seed_dropout(self, epoch: int) -> None:
-        seed = self._seed("dropout", epoch)
-        # Not torch.manual_seed, which would seed GPUs that are not ours and not forked.
-        torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
+    def _tap(self, recorders: Iterable[Recorder]) -> EmbeddingTap | None:
+        return EmbeddingTap(self.model) if Field.EMBEDDING in wanted_fields(recorders) else None
 
     def _seed(self, stream: str, epoch: int) -> int:
         return derive(self.config.seed, stream, self.run, epoch)
+
+    def _keep(self, epoch: int) -> None:
+        if epoch in self.snapshots:
+            self.kept[epoch] = {name: value.clone() for name, value in self.model.state_dict().items()}
 
     def _stateful(self) -> dict[str, dict[str, Tensor]]:
         return {f"{number}:{type(hook).__name__}": hook.state for number, hook in enumerate(self._hooks())}

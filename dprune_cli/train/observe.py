@@ -8,7 +8,8 @@ from enum import Enum
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name every PyTorch reader knows
+
+from dprune_cli.train.losses import sample_loss
 
 
 class Phase(Enum):
@@ -16,12 +17,15 @@ class Phase(Enum):
 
     TRAIN = "train"  # as visited: augmented, train mode, before the step
     PROBE = "probe"  # a clean pass in eval mode after the epoch
+    VALIDATION = "validation"  # the same over the validation data, whose rows are counted apart
 
 
 class Field(Enum):
-    """Parts of an observation that cost extra and are made only on demand."""
+    """Parts of an observation that are made only on demand, or that a recording may lack."""
 
+    LOGITS = "logits"  # always there in training; features of another model may come without
     EMBEDDING = "embedding"
+    GRAD_NORM = "grad_norm"  # in clean passes only
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,14 @@ class BatchObs:
     """One batch as recorders, samplers and weighters see it; every tensor is detached.
 
     Attributes:
-        phase: train visit or clean probe.
+        phase: train visit, or clean pass over training or validation data.
         epoch: 1 ... E.
         index: (B,) row numbers.
         target: (B,) class ids.
         logits: (B, C) float32.
         loss: (B,) cross-entropy in nats, without label smoothing or weights.
         embedding: (B, D) input of the classifier layer, if somebody asked for it.
+        grad_norm: (B,) norm of the loss's gradient in all trainable parameters, if somebody asked for it.
     """
 
     phase: Phase
@@ -45,6 +50,7 @@ class BatchObs:
     logits: Tensor
     loss: Tensor
     embedding: Tensor | None = None
+    grad_norm: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class RunInfo:
         epochs: E, the length of the schedule.
         seed: the user's `--seed`.
         device: where recorders keep their state.
+        validation: samples of validation data, 0 where there is none.
     """
 
     keys: Sequence[str]
@@ -66,6 +73,7 @@ class RunInfo:
     epochs: int
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    validation: int = 0
 
     @property
     def samples(self) -> int:
@@ -74,12 +82,42 @@ class RunInfo:
 
 
 def observe(
-    phase: Phase, epoch: int, index: Tensor, target: Tensor, logits: Tensor, embedding: Tensor | None = None
+    phase: Phase,
+    epoch: int,
+    index: Tensor,
+    target: Tensor,
+    logits: Tensor,
+    embedding: Tensor | None = None,
+    grad_norm: Tensor | None = None,
 ) -> BatchObs:
     """A `BatchObs` with its loss computed from the logits."""
     logits = logits.detach().float()
-    loss = F.cross_entropy(logits, target, reduction="none")
-    return BatchObs(phase, epoch, index, target, logits, loss, embedding)
+    loss = sample_loss(logits, target)
+    return BatchObs(phase, epoch, index, target, logits, loss, embedding, grad_norm)
+
+
+def logits_of(obs: BatchObs) -> Tensor:
+    """(B, C) the logits."""
+    return obs.logits
+
+
+def target_of(obs: BatchObs) -> Tensor:
+    """(B,) the class ids."""
+    return obs.target
+
+
+def embedding_of(obs: BatchObs) -> Tensor:
+    """(B, D) the embeddings; whoever calls this asks for `Field.EMBEDDING`."""
+    if obs.embedding is None:
+        raise RuntimeError("there is no embedding in this observation; ask for Field.EMBEDDING")
+    return obs.embedding
+
+
+def grad_norm_of(obs: BatchObs) -> Tensor:
+    """(B,) the gradient norms; whoever calls this asks for `Field.GRAD_NORM`."""
+    if obs.grad_norm is None:
+        raise RuntimeError("there is no gradient norm in this observation; ask for Field.GRAD_NORM")
+    return obs.grad_norm
 
 
 def correct(obs: BatchObs) -> Tensor:

@@ -17,7 +17,7 @@ from dprune_cli.train.observe import BatchObs, Field, Phase, RunInfo, correct
 class TensorRecorder:
     """A recorder whose whole state is a dictionary of tensors, so a checkpoint can hold it."""
 
-    fields: frozenset[Field] = frozenset()
+    fields: frozenset[Field] = frozenset({Field.LOGITS})
     state: dict[str, Tensor]
 
     def start(self, run: RunInfo) -> None:
@@ -36,6 +36,7 @@ class VisitMean(TensorRecorder):
     value: Callable[[BatchObs], Tensor]
     phase: Phase = Phase.TRAIN
     epochs: frozenset[int] | None = None
+    fields: frozenset[Field] = frozenset({Field.LOGITS})
 
     def initial(self, run: RunInfo) -> dict[str, Tensor]:
         """Sum and number of visits."""
@@ -52,6 +53,36 @@ class VisitMean(TensorRecorder):
     def result(self) -> Tensor:
         """The means."""
         return self.state["sum"] / self.state["visits"]
+
+
+@dataclass(unsafe_hash=True)
+class ByRow(TensorRecorder):
+    """(N,) or (N, W): a number or vector of every sample at its last visit; NaN where it was never visited.
+
+    In the phase `VALIDATION` N counts the validation samples. How wide W is shows in the first batch.
+    """
+
+    value: Callable[[BatchObs], Tensor]
+    phase: Phase = Phase.TRAIN
+    epochs: frozenset[int] | None = None
+    fields: frozenset[Field] = frozenset({Field.LOGITS})
+
+    def start(self, run: RunInfo) -> None:
+        """Nothing is allocated before the width is known."""
+        self.state = {}
+        self._rows = run.validation if self.phase is Phase.VALIDATION else run.samples
+
+    def update(self, obs: BatchObs) -> None:
+        """Keep the batch's values."""
+        values = self.value(obs).float()
+        if "values" not in self.state:
+            shape = (self._rows, *values.shape[1:])
+            self.state["values"] = torch.full(shape, float("nan"), device=values.device)
+        self.state["values"][obs.index] = values
+
+    def result(self) -> Tensor:
+        """The values, float32."""
+        return self.state["values"]
 
 
 @dataclass(unsafe_hash=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,13 +10,13 @@ from torch import Tensor
 
 from dprune_cli.io.features import write_features
 from dprune_cli.io.trajectory import Pass, TrajectoryWriter
-from dprune_cli.train.observe import BatchObs, Field, Phase, RunInfo
+from dprune_cli.train.observe import BatchObs, Field, Phase, RunInfo, embedding_of
 
 
 class LogitsLog:
     """Appends the logits of every batch of one phase to a trajectory file."""
 
-    fields: frozenset[Field] = frozenset()
+    fields = frozenset({Field.LOGITS})
 
     def __init__(
         self, writer: TrajectoryWriter, phase: Phase, run: int, epochs: frozenset[int] | None = None
@@ -42,34 +43,35 @@ class LogitsLog:
 
 
 class FeatureLog:
-    """Collects embeddings and logits of the clean pass after one epoch; `write` saves them."""
+    """Collects embeddings and logits of the clean pass after one epoch; `write` saves them.
 
-    phase = Phase.PROBE
-    fields = frozenset({Field.EMBEDDING})
+    For the phase `VALIDATION` it has to be told the keys of the validation samples.
+    """
 
-    def __init__(self, epoch: int) -> None:
+    fields = frozenset({Field.EMBEDDING, Field.LOGITS})
+
+    def __init__(self, epoch: int, phase: Phase = Phase.PROBE, validation_keys: Sequence[str] = ()) -> None:
+        self.phase = phase
+        self.validation_keys = validation_keys
         self.epochs: frozenset[int] | None = frozenset({epoch})
         self.state: dict[str, Tensor] = {}
 
     def start(self, run: RunInfo) -> None:
         """Forget everything."""
-        self.run = run
-        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._seen: list[tuple[Tensor, ...]] = []
+        self.keys = self.validation_keys if self.phase is Phase.VALIDATION else run.keys
 
     def update(self, obs: BatchObs) -> None:
         """Keep a batch."""
-        if obs.embedding is None:
-            raise RuntimeError("the loop gave no embedding although FeatureLog asks for it")
-        self._seen.append((obs.index.cpu(), obs.embedding.cpu(), obs.logits.cpu()))
+        parts = (obs.index, obs.target, embedding_of(obs), obs.logits)
+        self._seen.append(tuple(part.cpu() for part in parts))
 
     def result(self) -> Tensor:
         """(n, D) embeddings, in the order seen."""
-        return torch.cat([embedding for _, embedding, _ in self._seen])
+        return torch.cat([embedding for _, _, embedding, _ in self._seen])
 
     def write(self, path: Path) -> None:
         """Save what was seen."""
-        index = torch.cat([rows for rows, _, _ in self._seen])
-        logits = torch.cat([logits for _, _, logits in self._seen])
-        keys = [self.run.keys[row] for row in index.tolist()]
-        labels = self.run.target.cpu()[index].numpy()
-        write_features(path, keys, labels, self.result().numpy(), logits.numpy())
+        index, target, embedding, logits = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        keys = [self.keys[row] for row in index.tolist()]
+        write_features(path, keys, target.numpy(), embedding.numpy(), logits.numpy())

@@ -33,28 +33,32 @@ def replay(
 
 
 def replay_features(
-    features: Features, rows: NDArray[np.int64], recorders: Sequence[Recorder], info: RunInfo
+    features: Features,
+    rows: NDArray[np.int64],
+    recorders: Sequence[Recorder],
+    info: RunInfo,
+    phase: Phase = Phase.PROBE,
 ) -> None:
-    """Show recorded features, which are one clean pass after the only epoch of a run.
+    """Show recorded features, which are the clean pass after the last epoch of a run.
 
     Args:
         features: of n samples; without logits, zeros stand in and no recorder may read them.
-        rows: (n,) their rows in `info`.
+        rows: (n,) their rows in `info`, or among the validation samples.
         recorders: watch clean passes only.
-        info: of a run of one epoch.
+        info: of the run.
+        phase: whether these are training or validation samples.
     """
     for recorder in recorders:
         recorder.start(info)
+    logits = features.logits
+    if logits is None:
+        logits = np.zeros((len(rows), info.classes), np.float32)
+    target = torch.from_numpy(features.labels.astype(np.int64))
     for start in range(0, len(rows), _BATCH):
         part = slice(start, start + _BATCH)
-        index = torch.from_numpy(rows[part])
-        logits = (
-            features.logits[part] if features.logits is not None else np.zeros((len(index), info.classes))
-        )
-        embedding = torch.from_numpy(features.features[part])
-        _show(
-            observe(Phase.PROBE, 1, index, info.target[index], torch.from_numpy(logits), embedding), recorders
-        )
+        seen = (torch.from_numpy(values[part]) for values in (logits, features.features))
+        obs = observe(phase, info.epochs, torch.from_numpy(rows[part]), target[part], *seen)
+        _show(obs, recorders)
 
 
 def _show(obs: BatchObs, recorders: Sequence[Recorder]) -> None:

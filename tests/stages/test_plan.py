@@ -4,7 +4,7 @@ import pytest
 
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.io.trajectory import BOTH, Pass
-from dprune_cli.stages.plan import check_recorded, make_scores, plan_runs
+from dprune_cli.stages.plan import Recording, check_recorded, make_scores, plan_runs
 from dprune_cli.train.recorders import VisitMean
 
 
@@ -83,19 +83,24 @@ def passes(runs, epochs, phases):
     return [Pass(run, epoch, phase) for run in runs for epoch in epochs for phase in phases]
 
 
+def check(plans, logits, epochs=3, **more):
+    runs = sorted({one.run for one in logits})
+    check_recorded(plans, Recording("T", epochs, runs, logits, **more))
+
+
 def test_a_recording_must_hold_what_is_watched():
     train = passes([4], [1, 2, 3], ["train"])
-    check_recorded(plan("aum", "forgetting", epochs=3), train, 3, "T")
-    check_recorded(plan("aum", "entropy", epochs=3), passes([0], [1, 2, 3], [BOTH]), 3, "T")
-    check_recorded(plan("entropy", epochs=3), [*train, Pass(4, 3, "probe")], 3, "T")
+    check(plan("aum", "forgetting", epochs=3), train)
+    check(plan("aum", "entropy", epochs=3), passes([0], [1, 2, 3], [BOTH]))
+    check(plan("entropy", epochs=3), [*train, Pass(4, 3, "probe")])
     with pytest.raises(DataError, match=r"entropy needs a clean pass of epoch 3; T has none \(run 4\)"):
-        check_recorded(plan("aum", "entropy", epochs=3), [*train, Pass(4, 2, "probe")], 3, "T")
+        check(plan("aum", "entropy", epochs=3), [*train, Pass(4, 2, "probe")])
     with pytest.raises(DataError, match="aum needs training visits of epoch 2; T has none"):
-        check_recorded(plan("aum", epochs=3), [train[0], train[2]], 3, "T")
+        check(plan("aum", epochs=3), [train[0], train[2]])
     with pytest.raises(DataError, match="T holds 1 runs; give --runs 1"):
-        check_recorded(plan("aum", epochs=3, runs=2), train, 3, "T")
+        check(plan("aum", epochs=3, runs=2), train)
     # Runs of a recording count in their order, whatever their numbers are.
     two = passes([2, 5], [1, 2, 3], ["train"])
-    check_recorded(plan("aum", epochs=3, runs=2), two, 3, "T")
+    check(plan("aum", epochs=3, runs=2), two)
     with pytest.raises(DataError, match=r"epoch 3; T has none \(run 5\)"):
-        check_recorded(plan("aum", epochs=3, runs=2), two[:-1], 3, "T")
+        check(plan("aum", epochs=3, runs=2), two[:-1])

@@ -281,11 +281,14 @@ def test_mistakes_are_found_before_training(image_folder, tmp_path):
     refuse(UsageError, "--runs 0", data, "aum", runs=0)
     refuse(UsageError, "--epochs 0", data, "aum", config=training(epochs=0))
     refuse(UsageError, "name the DATA", [], "aum")
-    refuse(UsageError, "not both", data, "aum", from_trajectory=tmp_path / "a", from_features=tmp_path / "b")
+    refuse(UsageError, "goes with --from-features", data, "aum", from_val_features=tmp_path / "a")
+    refuse(UsageError, "give --val DATA", data, "aum", record_val_features=tmp_path / "a")
+    refuse(UsageError, "is no amount of memory", data, "aum", grad_memory="lots")
     refuse(UsageError, "nothing is trained", data, "aum", from_trajectory=tmp_path / "a", val=["x"])
-    for option in ("record_trajectory", "record_features", "save_model"):
+    for option in ("record_trajectory", "record_features", "record_val_features", "save_model"):
         (tmp_path / option).write_text("mine")
-        refuse(UsageError, "exists already|is a file", data, "aum", **{option: tmp_path / option})
+        options = {option: tmp_path / option, "val": data}
+        refuse(UsageError, "exists already|is a file", data, "aum", **options)
         assert (tmp_path / option).read_text() == "mine"
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from tiny_data import SIZES
+from tiny_data import SIZES, VALIDATION_SIZES
 from torch.nn import functional as F  # noqa: N812
 from toy_fits import (
     CPU,
@@ -23,6 +23,7 @@ from toy_fits import (
     without_seconds,
 )
 from toy_models import dropout_net, linear_net
+from toy_trajectory import every_score
 
 from dprune_cli.core.errors import DpruneError, UsageError
 from dprune_cli.core.seeds import numpy_rng
@@ -33,7 +34,7 @@ from dprune_cli.data.streaming import Streaming
 from dprune_cli.io.dataset import open_samples
 from dprune_cli.models.build import build_model
 from dprune_cli.scores.base import SCORES
-from dprune_cli.train.observe import Phase
+from dprune_cli.train.observe import Field, Phase
 from dprune_cli.train.probe import LabelledImages
 from dprune_cli.train.recorders import TensorRecorder, VisitLog
 from dprune_cli.train.recording import FeatureLog
@@ -56,11 +57,11 @@ class Everything(TensorRecorder):
 
 
 def all_watchers(epochs):
-    scores = [SCORES.make(name) for name in SCORES.names() if name != "dyn_unc"]
-    scores += [SCORES.make("dyn_unc:window=2"), SCORES.make("dyn_unc:window=2,phase=probe")]
+    scores = [SCORES.make(spec) for spec in (*every_score(epochs), "dyn_unc:window=2,phase=probe")]
     found = [recorder for score in scores for recorder in score.recorders(epochs).values()]
-    fields = FeatureLog(1).fields
-    return [*found, VisitLog(), FeatureLog(2), Everything(Phase.TRAIN, None, fields)]
+    keys = [str(row) for row in range(sum(VALIDATION_SIZES))]
+    logs = [FeatureLog(2), FeatureLog(2, Phase.VALIDATION, keys)]
+    return [*found, *logs, VisitLog(), Everything(Phase.TRAIN, None, FeatureLog(1).fields)]
 
 
 @pytest.mark.parametrize("model", ["tiny", "dropout"])
@@ -306,6 +307,59 @@ def test_recorders_see_what_they_ask_for():
         expected = fit.model(normalise(make_data().images.pixels))
     got = torch.cat([obs.logits for obs in last])[torch.cat([obs.index for obs in last]).argsort()]
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_validation_is_shown_by_its_own_rows_and_measured_only_if_wanted():
+    seen = Everything(Phase.VALIDATION, frozenset({2}), FeatureLog(1).fields)
+    validation = make_validation()
+    fit = make_fit(recorders=[seen], validation=validation, validate=False)
+    fit.train()
+    assert all("val_accuracy" not in row for row in fit.history)
+    assert {(obs.epoch, obs.phase) for obs in seen.seen} == {(2, Phase.VALIDATION)}
+    index = torch.cat([obs.index for obs in seen.seen])
+    assert index.tolist() == validation.rows.tolist()
+    assert torch.equal(torch.cat([obs.target for obs in seen.seen]), validation.target)
+    assert seen.seen[0].embedding.shape == (len(index), 36)
+    measured = make_fit(validation=validation)
+    measured.train()
+    assert all("val_accuracy" in row for row in measured.history)
+    with pytest.raises(RuntimeError, match="there is none"):
+        make_fit(recorders=[Everything(Phase.VALIDATION)]).train(1)
+
+
+def test_gradient_norms_come_from_a_pass_of_their_own():
+    plain, costly = Everything(Phase.PROBE), Everything(Phase.PROBE, None, frozenset({Field.GRAD_NORM}))
+    fit = make_fit(recorders=[plain, costly], grad_memory=1)
+    fit.train(1)
+    assert all(obs.grad_norm is None for obs in plain.seen)
+    index = torch.cat([obs.index for obs in costly.seen])
+    norms = torch.cat([obs.grad_norm for obs in costly.seen])[index.argsort()]
+    assert index.sort().values.tolist() == list(range(40))
+    fit.model.eval()
+    for row in (0, 21, 39):
+        fit.model.zero_grad()
+        logits = fit.model(normalise(make_data().images.pixels[[row]]))
+        F.cross_entropy(logits, make_data().target[[row]]).backward()
+        norm = sum(float((one.grad**2).sum()) for one in fit.model.parameters()) ** 0.5
+        assert norms[row].item() == pytest.approx(norm, rel=1e-4)
+    alone = Everything(Phase.PROBE)
+    make_fit(recorders=[alone]).train(1)
+    assert all(torch.equal(a.logits, b.logits) for a, b in zip(alone.seen, plain.seen, strict=True))
+
+
+def test_snapshots_are_the_model_after_those_epochs():
+    fit = make_fit(snapshots=frozenset({0, 2}))
+    before = weights(fit.model)
+    fit.train()
+    short = make_fit()
+    short.train(2)
+    assert fit.kept.keys() == {0, 2}
+    assert same(fit.kept[0], before) and same(fit.kept[2], weights(short.model))
+    assert not same(fit.kept[2], weights(fit.model))
+    # The weights do not depend on them.
+    plain = make_fit()
+    plain.train()
+    assert same(weights(plain.model), weights(fit.model))
 
 
 def test_visited_order_is_drawn_from_seed_run_and_epoch():

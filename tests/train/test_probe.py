@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from toy_fits import make_data, make_model, same, weights
 
-from dprune_cli.train.observe import Phase
+from dprune_cli.train.observe import Field, Phase
 from dprune_cli.train.probe import eval_mode, probe
 
 
 def test_a_clean_pass_changes_nothing_and_covers_every_row():
     model, data = make_model().train(), make_data()
     before = weights(model)
-    seen = list(probe(model, data, epoch=7, batch=13, embedding=True))
+    seen = list(probe(model, data, epoch=7, batch=13, fields={Field.EMBEDDING}))
     assert same(before, weights(model))
     assert model.training and not model[-1]._forward_pre_hooks
     assert torch.cat([obs.index for obs in seen]).tolist() == list(range(40))
@@ -30,7 +30,7 @@ def test_the_size_of_batches_hardly_matters():
 
 def test_a_pass_that_is_left_early_leaves_no_trace():
     model, data = make_model().train(), make_data()
-    passes = probe(model, data, batch=10, embedding=True)
+    passes = probe(model, data, batch=10, fields={Field.EMBEDDING})
     next(passes)
     # Whoever consumes it is in its own gradient mode between two batches.
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()

@@ -4,8 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from dprune_cli.train.observe import Phase, RunInfo, correct, margin, observe, target_probability
-from dprune_cli.train.recorders import Transitions, VisitLog, VisitMean, WindowStd
+from dprune_cli.train.observe import (
+    Field,
+    Phase,
+    RunInfo,
+    correct,
+    embedding_of,
+    grad_norm_of,
+    logits_of,
+    margin,
+    observe,
+    target_probability,
+)
+from dprune_cli.train.recorders import ByRow, Transitions, VisitLog, VisitMean, WindowStd
 
 
 def loss_of(obs):
@@ -115,3 +126,31 @@ def test_starting_again_forgets_and_leaves_earlier_results_alone(recorder):
     kept = first.clone()
     again = show(recorder, VISITS, 2)
     assert torch.equal(first, kept) and torch.equal(again, kept)
+
+
+def test_by_row_keeps_the_last_vector_of_every_row():
+    recorder = ByRow(logits_of, Phase.PROBE)
+    recorder.start(info(4))
+    for rows, values in (([2, 0], [[1.0, 2.0], [3.0, 4.0]]), ([0, 3], [[5.0, 6.0], [7.0, 8.0]])):
+        target = torch.zeros(2, dtype=torch.int64)
+        recorder.update(observe(Phase.PROBE, 1, torch.tensor(rows), target, torch.tensor(values)))
+    nan = float("nan")
+    expected = torch.tensor([[5.0, 6.0], [nan, nan], [1.0, 2.0], [7.0, 8.0]])
+    torch.testing.assert_close(recorder.result(), expected, equal_nan=True)
+    recorder.start(info(4))
+    assert not recorder.state
+
+
+def test_by_row_counts_validation_samples_apart():
+    recorder = ByRow(embedding_of, Phase.VALIDATION, frozenset({1}), frozenset({Field.EMBEDDING}))
+    recorder.start(RunInfo(["a", "b", "c"], torch.zeros(3, dtype=torch.int64), 2, 1, validation=2))
+    seen = torch.zeros(1, 2), torch.tensor([[1.0, 2.0, 3.0]])
+    recorder.update(observe(Phase.VALIDATION, 1, torch.tensor([1]), torch.tensor([0]), *seen))
+    assert recorder.result().shape == (2, 3) and recorder.result()[1].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_what_was_not_asked_for_is_not_there():
+    obs = observe(Phase.PROBE, 1, torch.tensor([0]), torch.tensor([0]), torch.zeros(1, 2))
+    for value, name in ((embedding_of, "EMBEDDING"), (grad_norm_of, "GRAD_NORM")):
+        with pytest.raises(RuntimeError, match=f"ask for Field.{name}"):
+            value(obs)

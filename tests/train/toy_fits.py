@@ -54,7 +54,7 @@ def make_model(factory=dropout_net, seed=0):
 
 def make_info(data, epochs, seed=0):
     keys = make_keys() if len(data.target) == sum(SIZES) else [str(row) for row in range(len(data.target))]
-    return RunInfo(keys, data.target, CLASSES, epochs, seed)
+    return RunInfo(keys, data.target, CLASSES, epochs, seed, validation=sum(VALIDATION_SIZES))
 
 
 def make_config(**settings):
