@@ -6,15 +6,14 @@ NeurIPS 2021, definition 2.3, https://arxiv.org/abs/2107.07075
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from dprune_cli.core.errors import UsageError
 from dprune_cli.core.info import ScoreInfo
+from dprune_cli.scores._early import early_epoch
 from dprune_cli.scores.base import Score, register
 from dprune_cli.train.hooks import Recorder
 from dprune_cli.train.observe import BatchObs, Phase, RunInfo
@@ -55,10 +54,8 @@ class El2n(Score):
 
     def recorders(self, epochs: int) -> dict[str, Recorder]:
         """The error norm in the clean pass after the chosen epoch."""
-        epoch = min(epochs, max(10, math.ceil(epochs / 10))) if self.epoch is None else self.epoch
-        if not 1 <= epoch <= epochs:
-            raise UsageError(f"el2n:epoch={epoch} lies outside the schedule of {epochs} epochs")
-        return {"norms": VisitMean(error_norm, Phase.PROBE, frozenset({epoch}))}
+        at = frozenset({early_epoch("el2n", self.epoch, epochs)})
+        return {"norms": VisitMean(error_norm, Phase.PROBE, at)}
 
     def compute(self, run: RunInfo, *, norms: Tensor) -> Tensor:  # type: ignore[override]
         """(N,) the norms."""
