@@ -72,7 +72,8 @@ def vectors(column: pa.Array, name: str, source: str, first: int = 0) -> NDArray
 def open_parquet(path: Path, needed: tuple[str, ...]) -> pq.ParquetFile:
     """An open Parquet file that has the `needed` columns."""
     try:
-        file = pq.ParquetFile(path)
+        # Buffered ahead, all that was read of a file would stay in memory until the file is closed.
+        file = pq.ParquetFile(path, pre_buffer=False)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except (pa.ArrowInvalid, OSError) as error:

@@ -83,7 +83,7 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
         samples, weight = kept(request.table, samples)
         if weighter is not None and weighter.needs_weights and weight is None:
             raise UsageError(
-                f"--weighter {request.weighter} goes by weights; give --table with those of select --weight-by"
+                f"--weighter {request.weighter} goes by weights; give --table with some (select --weight-by)"
             )
         inputs.need_two_classes(samples)
         samples, images = inputs.load_images(samples, reading, device, progress, size)

@@ -20,8 +20,10 @@ EPOCHS = 11
 ALL = SCORES.names()
 
 
-def test_the_six_are_there():
-    assert {"random", "el2n", "forgetting", "aum", "entropy", "dyn_unc"} <= set(ALL)
+def test_they_are_there():
+    trajectory = {"el2n", "forgetting", "aum", "entropy", "dyn_unc", "tdds"}
+    features = {"moderate", "herding", "k_center", "ssp", "cg", "glister", "d2"}
+    assert {"random", "grand", "grand_last", "adapruner", *trajectory, *features} <= set(ALL)
 
 
 @pytest.mark.parametrize("name", ALL)
