@@ -6,14 +6,18 @@ budget: whoever keeps the B lowest keeps the first B picks.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dprune_cli.core.budget import Budget, parse_budget, round_half_up
 from dprune_cli.core.errors import UsageError
-from dprune_cli.scores._embedding import Points
+from dprune_cli.scores._embedding import EmbeddingScore, Points
+from dprune_cli.train.hooks import Recorder
+from dprune_cli.train.observe import RunInfo
 
 # Squared distances below this share of the squared norm are rounding: the points are the same. Float64
 # products of a few thousand terms err by about 1e-14, float32 features themselves by 1e-7, squared 1e-14.
@@ -157,3 +161,27 @@ def squared_distances(
         found = torch.addmm(other_norms, block, others.T, alpha=-2)
         found += norms[part, None]
         yield part, found.masked_fill_(found <= _SAME * norms[part, None], 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreedyScore(EmbeddingScore):
+    """The place of a sample in an order of embeddings, 1 ... n, of all samples or class by class."""
+
+    picks: str = "100%"
+    per_class: bool = False
+
+    def recorders(self, epochs: int) -> dict[str, Recorder]:
+        """The embeddings of the clean pass at the end."""
+        parse_picks(self.info.name, self.picks)
+        return super().recorders(epochs)
+
+    def values(self, found: Points, run: RunInfo) -> Tensor:
+        """(n,) ranks."""
+        count = count_picks(parse_picks(self.info.name, self.picks), len(found.rows))
+        return rank_greedily(
+            found, count, self.per_class, lambda part, picks: self.order(part.features, picks)
+        )
+
+    @abstractmethod
+    def order(self, features: Tensor, picks: int) -> Tensor:
+        """(n,) the points in order, the first `picks` of them picked one after the other."""

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from dprune_cli.core.info import ScoreInfo
-from dprune_cli.scores._early import early_epoch
-from dprune_cli.scores.base import Score, register
+from dprune_cli.scores._early import EarlyScore
+from dprune_cli.scores.base import register
 from dprune_cli.train.hooks import Recorder
-from dprune_cli.train.observe import BatchObs, Phase, RunInfo
+from dprune_cli.train.observe import BatchObs, Phase
 from dprune_cli.train.recorders import VisitMean
 
 
@@ -35,7 +35,7 @@ def error_norm(obs: BatchObs) -> Tensor:
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class El2n(Score):
+class El2n(EarlyScore):
     """Norm of the error vector early in training: s_i = || p(x_i) - onehot(y_i) ||_2, in [0, sqrt 2].
 
     Watches one clean pass in eval mode after epoch `epoch`; the mean over 5 runs by default. As in the
@@ -50,13 +50,7 @@ class El2n(Score):
         hard_end="high",
         runs=5,
     )
-    epoch: int | None = None
 
-    def recorders(self, epochs: int) -> dict[str, Recorder]:
-        """The error norm in the clean pass after the chosen epoch."""
-        at = frozenset({early_epoch("el2n", self.epoch, epochs)})
-        return {"norms": VisitMean(error_norm, Phase.PROBE, at)}
-
-    def compute(self, run: RunInfo, *, norms: Tensor) -> Tensor:  # type: ignore[override]
-        """(N,) the norms."""
-        return norms
+    def watch(self, epochs: frozenset[int]) -> Recorder:
+        """The error norms in the clean passes after these epochs."""
+        return VisitMean(error_norm, Phase.PROBE, epochs)

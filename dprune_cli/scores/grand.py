@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from dprune_cli.core.info import ScoreInfo
-from dprune_cli.scores._early import early_epoch
-from dprune_cli.scores.base import Score, register
+from dprune_cli.scores._early import EarlyScore
+from dprune_cli.scores.base import register
 from dprune_cli.train.hooks import Recorder
-from dprune_cli.train.observe import Field, Phase, RunInfo, grad_norm_of
+from dprune_cli.train.observe import Field, Phase, grad_norm_of
 from dprune_cli.train.recorders import VisitMean
 
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class Grand(Score):
+class Grand(EarlyScore):
     """Norm of the loss's gradient in all trainable parameters: s_i = || grad_theta loss(x_i, y_i) ||_2.
 
     Exact, of every layer; `grand_last` is the cheap form of the last layer. Watches one clean pass in
@@ -37,13 +35,7 @@ class Grand(Score):
         hard_end="high",
         runs=5,
     )
-    epoch: int | None = None
 
-    def recorders(self, epochs: int) -> dict[str, Recorder]:
-        """The gradient's norm in the clean pass after the chosen epoch."""
-        at = frozenset({early_epoch("grand", self.epoch, epochs)})
-        return {"norms": VisitMean(grad_norm_of, Phase.PROBE, at, frozenset({Field.GRAD_NORM}))}
-
-    def compute(self, run: RunInfo, *, norms: Tensor) -> Tensor:  # type: ignore[override]
-        """(N,) the norms."""
-        return norms
+    def watch(self, epochs: frozenset[int]) -> Recorder:
+        """The gradient norms in the clean passes after these epochs."""
+        return VisitMean(grad_norm_of, Phase.PROBE, epochs, frozenset({Field.GRAD_NORM}))

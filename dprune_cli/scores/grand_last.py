@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from dprune_cli.core.info import ScoreInfo
-from dprune_cli.scores._early import early_epoch
-from dprune_cli.scores.base import Score, register
+from dprune_cli.scores._early import EarlyScore
+from dprune_cli.scores.base import register
 from dprune_cli.scores.el2n import error_norm
 from dprune_cli.train.hooks import Recorder
-from dprune_cli.train.observe import BatchObs, Field, Phase, RunInfo, embedding_of
+from dprune_cli.train.observe import BatchObs, Field, Phase, embedding_of
 from dprune_cli.train.recorders import VisitMean
 
 
@@ -37,7 +37,7 @@ def last_layer_norm(obs: BatchObs) -> Tensor:
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class GrandLast(Score):
+class GrandLast(EarlyScore):
     """Norm of the loss's gradient in the last layer: s_i = || p_i - onehot(y_i) ||_2 sqrt(1 + ||h_i||^2).
 
     Watches logits and embeddings of one clean pass in eval mode after epoch `epoch` (10 % of the
@@ -55,14 +55,7 @@ class GrandLast(Score):
         hard_end="high",
         runs=5,
     )
-    epoch: int | None = None
 
-    def recorders(self, epochs: int) -> dict[str, Recorder]:
-        """The last layer's norm in the clean pass after the chosen epoch."""
-        at = frozenset({early_epoch("grand_last", self.epoch, epochs)})
-        fields = frozenset({Field.LOGITS, Field.EMBEDDING})
-        return {"norms": VisitMean(last_layer_norm, Phase.PROBE, at, fields)}
-
-    def compute(self, run: RunInfo, *, norms: Tensor) -> Tensor:  # type: ignore[override]
-        """(N,) the norms."""
-        return norms
+    def watch(self, epochs: frozenset[int]) -> Recorder:
+        """The last layer's norms in the clean passes after these epochs."""
+        return VisitMean(last_layer_norm, Phase.PROBE, epochs, frozenset({Field.LOGITS, Field.EMBEDDING}))

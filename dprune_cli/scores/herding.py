@@ -12,11 +12,8 @@ import torch
 from torch import Tensor
 
 from dprune_cli.core.info import ScoreInfo
-from dprune_cli.scores._embedding import EmbeddingScore, Points
-from dprune_cli.scores._greedy import count_picks, in_double, mean_of, parse_picks, rank_greedily
+from dprune_cli.scores._greedy import GreedyScore, in_double, mean_of
 from dprune_cli.scores.base import register
-from dprune_cli.train.hooks import Recorder
-from dprune_cli.train.observe import RunInfo
 
 # Picked rows are dropped from the working copy when it has shrunk to this share: copying then costs
 # about four of the products it saves many of.
@@ -63,7 +60,7 @@ def order_herd(features: Tensor, picks: int) -> Tensor:
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class Herding(EmbeddingScore):
+class Herding(GreedyScore):
     """Place in the herding order: x_{t+1} = argmin_x || (t+1) mu - sum_{s picked} h(s) - h(x) ||_2, 1 ... n.
 
     Watches the embeddings of the clean pass after the last epoch; mu is the mean of the class, and the
@@ -81,17 +78,8 @@ class Herding(EmbeddingScore):
         keep_first="low",
         hard_end=None,
     )
-    picks: str = "100%"
     per_class: bool = True
 
-    def recorders(self, epochs: int) -> dict[str, Recorder]:
-        """The embeddings of the clean pass at the end."""
-        parse_picks(self.info.name, self.picks)
-        return super().recorders(epochs)
-
-    def values(self, found: Points, run: RunInfo) -> Tensor:
-        """(n,) ranks."""
-        count = count_picks(parse_picks(self.info.name, self.picks), len(found.rows))
-        return rank_greedily(
-            found, count, self.per_class, lambda part, picks: order_herd(part.features, picks)
-        )
+    def order(self, features: Tensor, picks: int) -> Tensor:
+        """See `GreedyScore.order`."""
+        return order_herd(features, picks)

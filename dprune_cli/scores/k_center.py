@@ -13,18 +13,13 @@ import torch
 from torch import Tensor
 
 from dprune_cli.core.info import ScoreInfo
-from dprune_cli.scores._embedding import EmbeddingScore, Points
 from dprune_cli.scores._greedy import (
-    count_picks,
+    GreedyScore,
     mean_of,
-    parse_picks,
-    rank_greedily,
     squared_distances,
     squared_norms,
 )
 from dprune_cli.scores.base import register
-from dprune_cli.train.hooks import Recorder
-from dprune_cli.train.observe import RunInfo
 
 # Candidates of a round: their distances to each other cost less than one pass over many points.
 _CANDIDATES = 512
@@ -97,7 +92,7 @@ def _next_centres(features: Tensor, rows: Tensor, norms: Tensor, near: Tensor, m
 
 @register
 @dataclass(frozen=True, kw_only=True)
-class KCenter(EmbeddingScore):
+class KCenter(GreedyScore):
     """Place in the farthest-first order: x_{t+1} = argmax_x min_{s picked} || h(x) - h(s) ||_2, 1 ... n.
 
     Watches the embeddings of the clean pass after the last epoch; x_1 is the sample nearest to their mean.
@@ -114,17 +109,7 @@ class KCenter(EmbeddingScore):
         keep_first="low",
         hard_end=None,
     )
-    picks: str = "100%"
-    per_class: bool = False
 
-    def recorders(self, epochs: int) -> dict[str, Recorder]:
-        """The embeddings of the clean pass at the end."""
-        parse_picks(self.info.name, self.picks)
-        return super().recorders(epochs)
-
-    def values(self, found: Points, run: RunInfo) -> Tensor:
-        """(n,) ranks."""
-        count = count_picks(parse_picks(self.info.name, self.picks), len(found.rows))
-        return rank_greedily(
-            found, count, self.per_class, lambda part, picks: order_centres(part.features, picks)
-        )
+    def order(self, features: Tensor, picks: int) -> Tensor:
+        """See `GreedyScore.order`."""
+        return order_centres(features, picks)
