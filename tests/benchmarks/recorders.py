@@ -18,10 +18,11 @@ from PIL import Image
 
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.progress import Silent
-from dprune_cli.scores.base import SCORES
+from dprune_cli.scores.base import SCORES, Score
 from dprune_cli.stages import inputs
 from dprune_cli.stages.plan import make_scores, plan_runs
 from dprune_cli.train.loop import Fit
+from dprune_cli.train.observe import Field
 
 # The default schedule of `score`: the clean passes that some scores need are part of its cost.
 EPOCHS = 30
@@ -36,6 +37,12 @@ def write_images(folder: Path, count: int) -> None:
         Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(place / f"{row}.bmp")
 
 
+def goes_by_logits(score: Score) -> bool:
+    """Whether a recorded trajectory is enough for it: the trajectory scores, and random."""
+    watched = score.recorders(EPOCHS).values()
+    return not score.sequel(EPOCHS) and all(one.fields <= {Field.LOGITS} for one in watched)
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 4096
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -44,7 +51,7 @@ def main() -> None:
         write_images(Path(folder), count)
         samples = inputs.load_samples([folder], DataConfig())
         samples, images = inputs.load_images(samples, DataConfig(), device, Silent())
-    plan = plan_runs(make_scores(SCORES.names()), EPOCHS, None)[0]
+    plan = plan_runs([one for one in make_scores(SCORES.names()) if goes_by_logits(one)], EPOCHS, None)[0]
     fits = []
     for recorders in ((), plan.recorders):
         model = inputs.make_model(config, 10, images.size, 0, device, Silent())

@@ -9,16 +9,17 @@ import sys
 from pathlib import Path
 
 TOP = Path(__file__).parents[2]
+SCRIPTS = ("samples/quickstart.sh", "tests/run.sh")
 
 
 def readme_commands() -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", (TOP / "README.md").read_text(), re.DOTALL)
     # The two scripts make a virtual environment; they have a test and a run of their own.
-    return [block for block in blocks if ".sh" not in block]
+    return [block for block in blocks if block.strip() not in SCRIPTS]
 
 
 def test_the_two_scripts_of_the_readme_exist() -> None:
-    for script in ("samples/quickstart.sh", "tests/run.sh"):
+    for script in SCRIPTS:
         assert script in (TOP / "README.md").read_text()
         assert os.access(TOP / script, os.X_OK)
 
@@ -35,3 +36,9 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     assert "Traceback" not in found.stderr
     assert (tmp_path / "keys.txt").read_text().count("\n") == 963
     assert {path.name for path in (tmp_path / "kept-images").iterdir()} >= {"airplane", "truck"}
+
+
+def test_the_results_are_those_of_results_csv() -> None:
+    shown = re.search(r"<!-- results -->\n(.*?)<!-- /results -->", (TOP / "README.md").read_text(), re.DOTALL)
+    command = [sys.executable, TOP / "samples" / "reproduce" / "table.py"]
+    assert shown and shown[1] == subprocess.run(command, capture_output=True, text=True, check=True).stdout
