@@ -244,6 +244,6 @@ class Fit:
         self.optimizer.load_state_dict(state["optimizer"])
         for name, tensors in self._stateful().items():
             for key, value in state["hooks"][name].items():
-                tensors[key] = value.to(tensors[key].device)
+                tensors[key] = value.to(tensors[key].device if key in tensors else self.device)
         self.history[:] = state["history"]
         return int(state["epoch"])

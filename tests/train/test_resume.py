@@ -50,12 +50,8 @@ class Through(StopAt):
 
 def make_recorders():
     specs = [
-        "aum",
-        "forgetting",
-        "el2n:epoch=2",
-        "entropy",
-        "dyn_unc:window=2",
-        "dyn_unc:window=3,phase=probe",
+        *("aum", "forgetting", "el2n:epoch=2", "grand:epoch=1", "grand_last:epoch=3", "entropy", "moderate"),
+        *("tdds:window=3,epochs=4", "dyn_unc:window=2", "dyn_unc:window=3,phase=probe"),
     ]
     scores = [SCORES.make(spec) for spec in specs]
     return [VisitLog(), *(one for score in scores for one in score.recorders(EPOCHS).values())]
