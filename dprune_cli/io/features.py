@@ -1,6 +1,7 @@
 """Recorded features: embedding and logits of every sample in one clean pass, of this or any other model.
 
-A Parquet file with `key`, `label`, `features` (D float32) and, where there is a classifier, `logits` (C).
+A Parquet file with `key`, `label`, `features` (D float32) and, where there is a classifier, `logits` (C). In its
+metadata `dprune_epochs` says after which epoch of a schedule they were taken, if dprune wrote it.
 """
 
 from __future__ import annotations
@@ -29,12 +30,16 @@ from dprune_cli.io.vectors import (
 
 @dataclass(frozen=True)
 class Features:
-    """N samples: keys, (N,) labels, (N, D) features and (N, C) logits or None."""
+    """N samples: keys, (N,) labels, (N, D) features, (N, C) logits or None, and the epoch if it is known."""
 
     keys: list[str]
     labels: NDArray[np.int32]
     features: NDArray[np.float32]
     logits: NDArray[np.float32] | None
+    epochs: int | None = None
+
+
+_EPOCHS = b"dprune_epochs"
 
 
 def write_features(
@@ -43,8 +48,9 @@ def write_features(
     labels: NDArray[np.integer],
     features: NDArray[np.float32],
     logits: NDArray[np.float32],
+    epochs: int,
 ) -> None:
-    """Write one row a sample."""
+    """Write one row a sample, seen after the last of `epochs` epochs."""
     table = pa.table(
         {
             "key": pa.array(keys, pa.string()),
@@ -53,6 +59,7 @@ def write_features(
             "logits": vector_array(logits),
         }
     )
+    table = table.replace_schema_metadata({_EPOCHS: str(epochs)})
     pq.write_table(table, path, compression="zstd", use_dictionary=False)
 
 
@@ -85,4 +92,5 @@ def read_features(
     features = vectors(table["features"], "features", source)[place]
     logits = vectors(table["logits"], "logits", source)[place] if "logits" in table.column_names else None
     check_classes(labels, None if logits is None else logits.shape[1], source)
-    return Features(order, labels, features, logits)
+    epochs = (table.schema.metadata or {}).get(_EPOCHS, b"").decode("ascii", "replace")
+    return Features(order, labels, features, logits, int(epochs) if epochs.isdecimal() else None)

@@ -129,8 +129,9 @@ class Recording:
         epochs: E.
         runs: numbers of the runs.
         logits: passes over the training data that have logits.
-        embeddings: passes that have embeddings, with logits or without.
-        validation: whether there are features of validation data.
+        embeddings: passes that have embeddings.
+        with_logits: whether there are logits beside the embeddings.
+        validation: what there is of validation data; nothing without any.
     """
 
     name: str
@@ -138,7 +139,8 @@ class Recording:
     runs: Sequence[int]
     logits: Collection[Pass]
     embeddings: Collection[Pass] = ()
-    validation: bool = False
+    with_logits: bool = False
+    validation: frozenset[Field] = frozenset()
 
     def check(self, score: str, recorder: Recorder, run: int) -> None:
         """`DataError` if it lacks what the recorder of a score watches in a run."""
@@ -147,20 +149,35 @@ class Recording:
         if recorder.phase is Phase.VALIDATION:
             if not self.validation:
                 raise DataError(f"{score} needs features of validation data; give --from-val-features FILE")
+            if not recorder.fields <= self.validation:
+                raise DataError(f"{score} needs logits of validation data; its features have no such column")
             return
         phase = recorder.phase.value
         for epoch in sorted(recorder.epochs or range(1, self.epochs + 1)):
             at = {Pass(run, epoch, phase), Pass(run, epoch, BOTH)}
-            if Field.EMBEDDING in recorder.fields and at.isdisjoint(self.embeddings):
-                raise DataError(
-                    f"{score} needs embeddings after epoch {epoch}; {self.name} has none (run {run}); "
-                    "give --from-features FILE"
-                )
-            if Field.LOGITS in recorder.fields and at.isdisjoint(self.logits):
-                if not at.isdisjoint(self.embeddings):
+            if Field.EMBEDDING in recorder.fields:
+                self._check_features(score, recorder, epoch, at)
+            elif at.isdisjoint(self.logits):
+                if not self.logits and not at.isdisjoint(self.embeddings):
                     raise DataError(f"{score} needs logits, and {self.name} has no column 'logits'")
                 what = "training visits" if recorder.phase is Phase.TRAIN else "a clean pass"
                 raise DataError(f"{score} needs {what} of epoch {epoch}; {self.name} has none (run {run})")
+
+    def _check_features(self, score: str, recorder: Recorder, epoch: int, at: set[Pass]) -> None:
+        if not self.embeddings:
+            raise DataError(
+                f"{score} needs embeddings after epoch {epoch}; {self.name} has none; give --from-features FILE"
+            )
+        if at.isdisjoint(self.embeddings):
+            (there,) = self.embeddings
+            if there.epoch == epoch:
+                raise DataError(f"{score} needs embeddings of every run; features are of one, give --runs 1")
+            raise DataError(
+                f"{score} needs embeddings after epoch {epoch}; the features are those after {there.epoch}"
+            )
+        if Field.LOGITS in recorder.fields and not self.with_logits:
+            # Those of the trajectory could be of another model: features may come from anywhere.
+            raise DataError(f"{score} needs logits beside the embeddings; the features have no such column")
 
 
 def check_recorded(plans: Iterable[RunPlan], recording: Recording) -> None:
@@ -168,7 +185,7 @@ def check_recorded(plans: Iterable[RunPlan], recording: Recording) -> None:
     runs = recording.runs
     for plan in plans:
         if plan.number >= len(runs):
-            raise DataError(f"{recording.name} holds {len(runs)} runs; give --runs {len(runs)}")
+            raise DataError(f"{recording.name} holds fewer runs; give --runs {len(runs)}")
         for score, watched in plan.needs.items():
             if score in plan.sequels:
                 raise DataError(f"{score.info.name} trains a model; it cannot be computed from a recording")

@@ -89,7 +89,7 @@ class _Sources:
     Attributes:
         keys, labels: the recorded samples; of DATA the usable ones.
         classes: C.
-        epochs: E; 1 where there are only features.
+        epochs: E; 1 for features of which it is not known.
         runs: numbers of the runs.
     """
 
@@ -111,7 +111,7 @@ class _Sources:
         self.keys, self.labels = known, labels
         self.name = " and ".join(map(str, filter(None, (request.from_trajectory, request.from_features))))
         self.classes = self._count_classes()
-        self.epochs = self.trajectory.epochs if self.trajectory else 1
+        self.epochs = self._count_epochs()
         self.runs = self.trajectory.runs if self.trajectory else [0]
         if request.from_val_features is not None:
             self.validation = read_features(request.from_val_features)
@@ -121,9 +121,12 @@ class _Sources:
         """What there is, for the check against what scores watch."""
         logits = set(self.trajectory.passes) if self.trajectory else set()
         embeddings = {Pass(self.runs[0], self.epochs, Phase.PROBE.value)} if self.features else set()
-        if self.features and self.features.logits is not None:
-            logits |= embeddings
-        return Recording(self.name, self.epochs, self.runs, logits, embeddings, self.validation is not None)
+        with_logits = Field.LOGITS in _fields(self.features)
+        if with_logits and not self.trajectory:
+            logits = embeddings
+        return Recording(
+            self.name, self.epochs, self.runs, logits, embeddings, with_logits, _fields(self.validation)
+        )
 
     def info(self, seed: int) -> RunInfo:
         """The run as scores see it: over the rows of DATA, else over the recorded samples."""
@@ -167,10 +170,33 @@ class _Sources:
             )
         return found.pop() if found else known or int(self.labels.max()) + 1
 
+    def _count_epochs(self) -> int:
+        known = self.features.epochs if self.features else None
+        if self.trajectory is None:
+            return known or 1
+        if known not in (None, self.trajectory.epochs):
+            raise DataError(
+                f"{self.name}: the features are those after epoch {known}, the trajectory has "
+                f"{self.trajectory.epochs} epochs"
+            )
+        return self.trajectory.epochs
+
     def _check_validation(self, source: str, validation: Features) -> None:
-        for name in ("features", "logits"):
-            ours, theirs = getattr(self.features, name), getattr(validation, name)
-            if (ours is None) != (theirs is None) or (ours is not None and ours.shape[1] != theirs.shape[1]):
-                raise DataError(f"{source}: its {name} are not of the length of those in {self.name}")
+        if self.features is None:
+            raise RuntimeError("validation features come with features")
+        width = self.features.features.shape[1]
+        if validation.features.shape[1] != width:
+            raise DataError(f"{source}: its features are not of the length of those in {self.name}, {width}")
+        if validation.logits is not None and validation.logits.shape[1] != self.classes:
+            raise DataError(
+                f"{source}: it has logits of {validation.logits.shape[1]} classes, not {self.classes}"
+            )
         if int(validation.labels.max()) >= self.classes:
             raise DataError(f"{source}: label {validation.labels.max()} is none of {self.classes} classes")
+
+
+def _fields(features: Features | None) -> frozenset[Field]:
+    """What features hold."""
+    if features is None:
+        return frozenset()
+    return frozenset({Field.EMBEDDING} | ({Field.LOGITS} if features.logits is not None else set()))

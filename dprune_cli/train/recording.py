@@ -53,6 +53,7 @@ class FeatureLog:
     def __init__(self, epoch: int, phase: Phase = Phase.PROBE, validation_keys: Sequence[str] = ()) -> None:
         self.phase = phase
         self.validation_keys = validation_keys
+        self.epoch = epoch
         self.epochs: frozenset[int] | None = frozenset({epoch})
         self.state: dict[str, Tensor] = {}
 
@@ -74,4 +75,4 @@ class FeatureLog:
         """Save what was seen."""
         index, target, embedding, logits = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         keys = [self.keys[row] for row in index.tolist()]
-        write_features(path, keys, target.numpy(), embedding.numpy(), logits.numpy())
+        write_features(path, keys, target.numpy(), embedding.numpy(), logits.numpy(), self.epoch)

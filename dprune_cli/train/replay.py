@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dprune_cli.io.features import Features
 from dprune_cli.io.trajectory import BOTH, Pass
 from dprune_cli.train.hooks import Recorder
-from dprune_cli.train.observe import BatchObs, Phase, RunInfo, observe
+from dprune_cli.train.observe import BatchObs, Field, Phase, RunInfo, observe
 
 _BATCH = 8192
 
@@ -42,7 +42,7 @@ def replay_features(
     """Show recorded features, which are the clean pass after the last epoch of a run.
 
     Args:
-        features: of n samples; without logits, zeros stand in and no recorder may read them.
+        features: of n samples; without logits, zeros stand in for those that read none.
         rows: (n,) their rows in `info`, or among the validation samples.
         recorders: watch clean passes only.
         info: of the run.
@@ -52,6 +52,8 @@ def replay_features(
         recorder.start(info)
     logits = features.logits
     if logits is None:
+        if any(Field.LOGITS in recorder.fields for recorder in recorders):
+            raise ValueError("a recorder reads logits, and these features have none")
         logits = np.zeros((len(rows), info.classes), np.float32)
     target = torch.from_numpy(features.labels.astype(np.int64))
     for start in range(0, len(rows), _BATCH):

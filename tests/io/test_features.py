@@ -21,7 +21,7 @@ def make_features():
 
 def test_what_is_written_is_read(tmp_path):
     features, logits = np.arange(20, dtype=np.float32).reshape(5, 4), make_logits(1)[0]
-    write_features(tmp_path / "f.parquet", KEYS, LABELS, features, logits)
+    write_features(tmp_path / "f.parquet", KEYS, LABELS, features, logits, epochs=12)
     assert pq.read_schema(tmp_path / "f.parquet").field("features").type == pa.list_(pa.float32(), 4)
     place = np.argsort(KEYS)
     for known, order in ((None, place), (["e", "a", "d", "c", "b"], [3, 1, 4, 0, 2])):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from tiny_data import VALIDATION_SIZES, make_keys
 from toy_stages import Told, column, run_score, training
@@ -110,6 +111,25 @@ def test_what_is_missing_is_said_before_training(image_folder, recorded, tmp_pat
     )
     refuse(DataError, r"moderate needs embeddings after epoch 3; .*t\.parquet has none", "moderate", **logits)
     refuse(DataError, "d2 needs training visits of epoch 1", "d2", **features)
+    both = features | logits
+    wrong = "grand_last needs embeddings after epoch 2; the features are those after 3"
+    refuse(DataError, wrong, "grand_last:epoch=2", **both)
+    refuse(DataError, wrong, "grand_last:epoch=2", **features)
+    refuse(
+        DataError, r"el2n needs a clean pass of epoch 2; .*f\.parquet has none", "el2n:epoch=2", **features
+    )
+    bare = {}
+    for name in ("f", "v"):
+        bare[name] = tmp_path / f"{name}.parquet"
+        pq.write_table(pq.read_table(folder / f"{name}.parquet").drop_columns("logits"), bare[name])
+    mixed = logits | {"from_features": bare["f"], "from_val_features": folder / "v.parquet"}
+    refuse(DataError, "grand_last needs logits beside the embeddings", "grand_last", **mixed)
+    bad_val = features | {"from_val_features": bare["v"]}
+    refuse(DataError, "glister needs logits of validation data", "glister", **bad_val)
+    # GLISTER takes logits and embeddings of the training data apart.
+    table = run_score([image_folder], "glister", "k_center", **mixed).table
+    for name in ("glister", "k_center"):
+        assert column(table, name) == column(recorded[1], name)
 
 
 def test_longer_schedules_and_warm_up(image_folder):

@@ -97,7 +97,7 @@ def test_a_recording_must_hold_what_is_watched():
         check(plan("aum", "entropy", epochs=3), [*train, Pass(4, 2, "probe")])
     with pytest.raises(DataError, match="aum needs training visits of epoch 2; T has none"):
         check(plan("aum", epochs=3), [train[0], train[2]])
-    with pytest.raises(DataError, match="T holds 1 runs; give --runs 1"):
+    with pytest.raises(DataError, match="T holds fewer runs; give --runs 1"):
         check(plan("aum", epochs=3, runs=2), train)
     # Runs of a recording count in their order, whatever their numbers are.
     two = passes([2, 5], [1, 2, 3], ["train"])

@@ -72,7 +72,7 @@ def test_runs_of_a_recording_are_averaged(image_folder, tmp_path):
     # Of its own accord AUM takes the first run, EL2N as many of its five as there are.
     usual = run_score([image_folder], "aum", "el2n", from_trajectory=path).table
     assert column(usual, "aum") == each[0][0].tolist() and column(usual, "el2n") == column(both, "el2n")
-    with pytest.raises(DataError, match="holds 2 runs; give --runs 2"):
+    with pytest.raises(DataError, match="holds fewer runs; give --runs 2"):
         run_score([image_folder], "aum", runs=3, from_trajectory=path)
 
 
