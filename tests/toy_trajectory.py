@@ -87,7 +87,7 @@ def compute(specs, logits, info=None, **options):
     for score, watched in zip(scores, needs, strict=True):
         recorded = {name: recorder.result() for name, recorder in watched.items()}
         if score.sequel(len(logits)):
-            recorded["learned"] = torch.linspace(-1, 1, len(LABELS))
+            recorded["learned"] = torch.linspace(-1, 1, len(LABELS)).repeat(2, 1)
         found.append(score.compute(info, **recorded).double().numpy())
     return found
 

@@ -43,12 +43,13 @@ def command(
 ) -> None:
     """Decide how many samples of every class (or group) to keep."""
     from dprune_cli.core.budget import parse_budget
-    from dprune_cli.io.outputs import check_output
+    from dprune_cli.io.outputs import check_distinct, check_output
     from dprune_cli.io.table import check_table_output, read_table, write_table
     from dprune_cli.stages.quota import QuotaRequest, check_suffix, write_quotas
     from dprune_cli.stages.quota import quota as set_quotas
 
     terminal = Terminal(talk)
+    check_distinct(output=output, quotas=quotas)
     check_table_output(output, force=force)
     if quotas is not None:
         check_suffix(quotas)

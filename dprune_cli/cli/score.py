@@ -53,12 +53,20 @@ def command(
     talk: Talk,
 ) -> None:
     """Score every sample of DATA by one or several methods, from one training pass a run."""
+    from dprune_cli.io.outputs import check_distinct
     from dprune_cli.io.table import check_table_output, write_table
     from dprune_cli.stages.inputs import check_errors, report_bad
     from dprune_cli.stages.score import score
     from dprune_cli.stages.score_request import ScoreRequest
 
     terminal = Terminal(talk)
+    check_distinct(
+        output=output,
+        save_model=save_model,
+        record_trajectory=record_trajectory,
+        record_features=record_features,
+        record_val_features=record_val_features,
+    )
     check_table_output(output, force=force)
     request = ScoreRequest(
         data=data or [],

@@ -77,6 +77,7 @@ def command(
 ) -> None:
     """Keep the best samples by a column, within quotas if the table has any, and write them out."""
     from dprune_cli.core.budget import parse_budget
+    from dprune_cli.io.outputs import check_distinct
     from dprune_cli.io.table import check_table_output, read_table, write_table
     from dprune_cli.stages.select import SelectOutputs, SelectRequest
     from dprune_cli.stages.select import select as select_samples
@@ -91,6 +92,7 @@ def command(
         output = "-"
     if weight_by is not None and output is None:
         raise UsageError("--weight-by writes a column of the table; give -o FILE")
+    check_distinct(output=output, shards=shards, folder=folder, keys=keys)
     check_table_output(output, force=force)
     outputs = SelectOutputs(
         shards=shards,

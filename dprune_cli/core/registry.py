@@ -108,6 +108,8 @@ def convert(owner: str, kind: Any, text: str) -> Any:
             raise UsageError(f"{owner}={text} is neither true nor false")
         return _WORDS[text.lower()]
     try:
+        if kind is float and text.endswith("%"):
+            return float(text[:-1]) / 100
         return kind(text)
     except ValueError:
         raise UsageError(f"{owner}={text} is no {kind.__name__}") from None

@@ -11,15 +11,15 @@ _UNITS = {"": 1, **{f"{p}b": 1000**i for i, p in enumerate(("", "k", "m", "g", "
 _UNITS |= {f"{p}ib": 1024**i for i, p in enumerate(("k", "m", "g", "t"), 1)}
 
 
-def parse_memory(text: str) -> int:
+def parse_memory(text: str, option: str) -> int:
     """Bytes from `2GB` (powers of 1000), `1.5GiB` (powers of 1024) or a plain number of bytes.
 
-    >>> parse_memory("500MB"), parse_memory("1.5 GiB"), parse_memory("0")
-    (500000000, 1610612736, 0)
+    >>> [parse_memory(text, "--cache-memory") for text in ("500MB", "1.5 GiB", "0")]
+    [500000000, 1610612736, 0]
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower(), re.ASCII)
     if match is None or match[2] not in _UNITS:
-        raise UsageError(f"{text!r} is no amount of memory: write 2GB, 500MB, 1.5GiB or 0")
+        raise UsageError(f"{option} {text}: write an amount of memory such as 2GB, 500MB, 1.5GiB or 0")
     return int(float(match[1]) * _UNITS[match[2]])
 
 

@@ -1,7 +1,7 @@
 """Recorded features: embedding and logits of every sample in one clean pass, of this or any other model.
 
-A Parquet file with `key`, `label`, `features` (D float32) and, where there is a classifier, `logits` (C). In its
-metadata `dprune_epochs` says after which epoch of a schedule they were taken, if dprune wrote it.
+A Parquet file with `key`, `label`, `features` (D float32) and, where there is a classifier, `logits` (C). If
+dprune wrote it, its metadata say after which epoch of a schedule they were taken (`dprune_epochs`).
 """
 
 from __future__ import annotations

@@ -21,6 +21,25 @@ from dprune_cli.core.errors import ClosedPipe, DpruneError, UsageError
 STDOUT = "-"
 
 
+def check_distinct(**outputs: str | Path | None) -> None:
+    """Refuse two outputs of one command in one place; `UsageError` naming their options.
+
+    Args:
+        outputs: where each goes, by option (`record_features`); None and `-` go nowhere.
+    """
+    taken: dict[Path, str] = {}
+    for name, path in outputs.items():
+        if path is None or str(path) == STDOUT:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        place = Path(path).resolve()
+        if place.exists() and not (place.is_file() or place.is_dir()):
+            continue  # /dev/null takes everything
+        if place in taken:
+            raise UsageError(f"{taken[place]} and {option} name the same place, {path}")
+        taken[place] = option
+
+
 def check_output(path: str | Path, *, force: bool, folder: bool = False) -> Path:
     """Refuse an output that could not be written, which may be hours before it is.
 

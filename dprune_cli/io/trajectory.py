@@ -141,7 +141,7 @@ class Trajectory:
         logits = next(self._file.iter_batches(1, columns=["logits"])).column(0)
         self.classes = vectors(logits, "logits", self._source).shape[1]
         self._codes, self._ordered = self._check_passes()
-        self.passes = _name_passes(self._codes, has_phase="phase" in names)
+        self.passes = _name_passes(self._codes, self._source, has_phase="phase" in names)
         check_classes(labels, self.classes, self._source)
 
     @property
@@ -265,8 +265,15 @@ def _decode(code: int) -> tuple[int, int, str]:
     return *divmod(rest, _LARGEST + 1), _PHASES[phase]
 
 
-def _name_passes(codes: NDArray[np.int64], *, has_phase: bool) -> list[Pass]:
-    """The passes, with epochs numbered from 1."""
+def _name_passes(codes: NDArray[np.int64], source: str, *, has_phase: bool) -> list[Pass]:
+    """The passes, with epochs numbered from 1; `DataError` where one is missing between others."""
     found = [_decode(code) for code in codes.tolist()]
-    number = {epoch: place for place, epoch in enumerate(sorted({epoch for _, epoch, _ in found}), 1)}
+    epochs = sorted({epoch for _, epoch, _ in found})
+    number = {epoch: place for place, epoch in enumerate(epochs, 1)}
+    missing = set(range(epochs[0], epochs[0] + len(epochs))) - set(epochs)
+    if missing:
+        raise DataError(
+            f"{source}: there is no epoch {min(missing)} between {epochs[0]} and {epochs[-1]}; scores go by "
+            "changes from each epoch to the next"
+        )
     return [Pass(run, number[epoch], phase if has_phase else BOTH) for run, epoch, phase in found]

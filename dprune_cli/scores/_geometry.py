@@ -51,6 +51,6 @@ def refuse_lone_samples(score: str, run: RunInfo, advice: str) -> None:
     for number in torch.nonzero(counts == 1).flatten().tolist():
         key = run.keys[int((target == number).nonzero())]
         raise DataError(
-            f"{score}: class {number} has one sample, which is its own centre ({key!r}); "
+            f"{score}: class {run.class_name(number)} has one sample, which is its own centre ({key!r}); "
             f"merge the class with another, leave it out, {advice}"
         )

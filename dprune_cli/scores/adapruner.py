@@ -56,16 +56,16 @@ def slope(mask: Tensor, loss: Tensor, alpha: float, keep: float, scale: float) -
 
 
 def lift(mask: Tensor, keep: float) -> Tensor:
-    """(N,) the mask, all entries raised alike by as much as it takes for a share of c_r to be above 0.
+    """() by how much all entries of the mask must be raised alike for a share of c_r to be above 0.
 
-    >>> [round(value, 3) for value in lift(torch.tensor([-3.0, -1.0, 0.5, -2.0]), 0.5).tolist()]
-    [-2.0, 0.0, 1.5, -1.0]
-    >>> lift(torch.tensor([-3.0, 1.0, 0.5, 2.0]), 0.5).tolist()
-    [-3.0, 1.0, 0.5, 2.0]
+    >>> round(lift(torch.tensor([-3.0, -1.0, 0.5, -2.0]), 0.5).item(), 3)
+    1.0
+    >>> lift(torch.tensor([-3.0, 1.0, 0.5, 2.0]), 0.5).item()
+    0.0
     """
     count = max(1, round_half_up(Fraction(repr(keep)) * len(mask)))
     last = mask.kthvalue(len(mask) - count + 1).values
-    return mask + (_LEAST - last).clamp_min(0)
+    return (_LEAST - last).clamp_min(0)
 
 
 @dataclass(kw_only=True)
@@ -77,7 +77,8 @@ class MaskLearner:
 
     Attributes:
         keep, lr, alpha_end, scale: see `AdaPruner`.
-        state: the mask (N,), last losses (N,), NaN where there are none, and the epoch they are of.
+        state: the mask (N,), by how much it was raised in all, the last losses (N,), NaN where there are
+            none, and the epoch they are of.
     """
 
     keep: float
@@ -90,6 +91,7 @@ class MaskLearner:
         """All samples are kept."""
         self.state = {
             "mask": torch.ones(run.samples, dtype=torch.float64, device=run.device),
+            "raised": torch.zeros((), dtype=torch.float64, device=run.device),
             "loss": torch.full((run.samples,), float("nan"), dtype=torch.float64, device=run.device),
             # On the CPU, where it can be read without waiting for the device.
             "epoch": torch.zeros((), dtype=torch.int64),
@@ -104,7 +106,7 @@ class MaskLearner:
     def coef(self, obs: BatchObs, weight: Tensor) -> Tensor:
         """(B,) y w / B."""
         if obs.epoch != int(self.state["epoch"]):
-            self.state["mask"] = self._learned()
+            self.state["mask"], self.state["raised"] = self._learned()
             self.state["epoch"] = torch.tensor(obs.epoch)
         self.state["loss"][obs.index] = obs.loss.double()
         y = torch.sigmoid(self.alpha((obs.epoch - 1) * self._steps) * self.state["mask"][obs.index])
@@ -114,22 +116,24 @@ class MaskLearner:
         """Validation data have no part in it."""
 
     def result(self) -> Tensor:
-        """(N,) the mask after the last epoch; NaN for samples never seen."""
-        return self._learned().where(self.state["loss"].isfinite(), float("nan"))
+        """(2, N) the mask after the last epoch, and without what raised it; NaN for samples never seen."""
+        mask, raised = self._learned()
+        return torch.stack([mask, mask - raised]).where(self.state["loss"].isfinite(), float("nan"))
 
-    def _learned(self) -> Tensor:
-        """The mask moved by the losses of the epoch that is over; there may be none yet."""
-        epoch, mask = int(self.state["epoch"]), self.state["mask"]
+    def _learned(self) -> tuple[Tensor, Tensor]:
+        """The mask moved by the losses of the last epoch, if there is one, and all that it was raised by."""
+        epoch, mask, raised = int(self.state["epoch"]), self.state["mask"], self.state["raised"]
         seen = self.state["loss"].isfinite()
         if epoch == 0 or not bool(seen.any()):
-            return mask
+            return mask, raised
         own, loss = mask[seen], self.state["loss"][seen]
         for step in range((epoch - 1) * self._steps, epoch * self._steps):
             own = own - self.lr / (self._last + 1) * slope(own, loss, self.alpha(step), self.keep, self.scale)
-            own = lift(own, self.keep)
+            more = lift(own, self.keep)
+            own, raised = own + more, raised + more
         moved = mask.clone()
         moved[seen] = own
-        return moved
+        return moved, raised
 
 
 @register
@@ -142,9 +146,9 @@ class AdaPruner(Score):
     mask, m = 1 at first, descends the gradient of the whole objective. alpha rises evenly from 0.1 to
     `alpha_end` (the paper's 5 for CIFAR; its 100 for Tiny ImageNet freezes most entries early, and the share
     may then stay above its target), lambda = `scale` |r - c_r|, c_r = `keep`.
-    The score is m. By itself the mask keeps m > 0: the table's metadata say how near to c_r that share r
-    came, and whether within the paper's 2 points. `lr` is the rate of the mask over all epochs together,
-    whatever their number and the size of the batches.
+    The score is m. The table's metadata say the share r of m > 0 that was reached, how far it is from c_r,
+    whether that is within the paper's 2 points, and the share without what departure (2) added. `lr` is
+    the rate of the mask over all epochs together, whatever their number and the size of the batches.
 
     Departs from the paper: (1) The mask moves between epochs, by 200 / `epochs` small steps (at least one)
     on the epoch's losses. (2) Where r would fall below c_r, all entries are raised alike until it does not.
@@ -199,18 +203,19 @@ class AdaPruner(Score):
 
     def compute(self, run: RunInfo, *, learned: Tensor) -> Tensor:  # type: ignore[override]
         """(N,) the mask."""
-        return learned
+        return learned[0]
 
-    def facts(self, values: Tensor) -> dict[str, Any]:
-        """The share of m > 0 beside the target."""
-        known = values[values.isfinite()]
-        if not len(known):
+    def facts(self, *, learned: Tensor) -> dict[str, Any]:  # type: ignore[override]
+        """The share of m > 0 beside the target, and what it were had the mask not been raised."""
+        known = learned[:, learned[0].isfinite()]
+        if not known.numel():
             return {"target": self.keep}
-        ratio = (known > 0).double().mean().item()
+        ratio, alone = (known > 0).double().mean(1).tolist()
         distance = abs(ratio - self.keep)
         return {
             "target": self.keep,
             "ratio": ratio,
             "distance": distance,
             "within_2_points": distance <= WITHIN + 1e-9,
+            "ratio_not_raised": alone,
         }

@@ -69,8 +69,8 @@ class Score(ABC):
     def compute(self, run: RunInfo, **recorded: Tensor) -> Tensor:
         """(N,) scores from what the recorders of `recorders` hold after a run."""
 
-    def facts(self, values: Tensor) -> dict[str, Any]:
-        """What the table's metadata should say about the (N,) scores of this data set beyond parameters."""
+    def facts(self, **recorded: Tensor) -> dict[str, Any]:
+        """What the table's metadata should say about a run beyond parameters; takes what `compute` takes."""
         return {}
 
 

@@ -21,7 +21,7 @@ from dprune_cli.train.recorders import VisitMean
 
 
 def error_norm(obs: BatchObs) -> Tensor:
-    """(B,) || softmax(z) - onehot(y) ||_2, between 0 and sqrt 2.
+    """(B,) || softmax(z) - onehot(y) ||_2, between 0 and sqrt 2, float64.
 
     >>> from dprune_cli.train.observe import observe
     >>> logits = torch.tensor([[0.0, 0.0]])
@@ -30,7 +30,8 @@ def error_norm(obs: BatchObs) -> Tensor:
     0.5
     """
     one_hot = F.one_hot(obs.target, obs.logits.shape[1])
-    return torch.linalg.vector_norm(obs.logits.softmax(1) - one_hot, dim=1)
+    # In float64: of a sample that is learned, 1 - p is what float32 rounds away.
+    return torch.linalg.vector_norm(obs.logits.double().softmax(1) - one_hot, dim=1)
 
 
 @register

@@ -32,7 +32,7 @@ def last_layer_norm(obs: BatchObs) -> Tensor:
     9.5
     """
     length = torch.linalg.vector_norm(embedding_of(obs), dim=1, dtype=torch.float64)
-    return error_norm(obs).double() * torch.hypot(length, torch.ones_like(length))
+    return error_norm(obs) * torch.hypot(length, torch.ones_like(length))
 
 
 @register

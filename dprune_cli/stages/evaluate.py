@@ -150,12 +150,18 @@ def accuracy(model: nn.Module, samples: Samples, images: Images, amp: bool, prog
 def load_validation(
     data: Sequence[str], reading: DataConfig, like: Samples, images: Images, progress: Progress
 ) -> tuple[Samples, Images]:
-    """Validation data with the classes and the image size of the training data."""
+    """Validation data with the classes and the image size of the training data.
+
+    Raises:
+        DataError: too many samples cannot be used; nothing has been trained yet, so nothing is lost.
+    """
     # The spool keeps the stream of training data.
     reading = dataclasses.replace(reading, spool=None)
     samples = inputs.load_samples(data, reading, like.classes)
     samples, opened = inputs.load_images(samples, reading, images.device, progress, images.size)
     inputs.report_bad(samples, progress)
+    if line := inputs.too_many_errors(samples, reading.max_errors):
+        raise DataError(f"validation data {' '.join(data)}: {line}")
     return samples, opened
 
 

@@ -85,10 +85,11 @@ def load_images(
         DataError: not one sample can be used.
     """
     need_some(samples)
+    memory = None if config.cache_memory is None else parse_memory(config.cache_memory, "--cache-memory")
     images = open_images(
         samples,
         image_size=image_size or config.image_size,
-        cache_memory=None if config.cache_memory is None else parse_memory(config.cache_memory),
+        cache_memory=memory,
         device=device,
         workers=config.workers,
         progress=progress.count("decode"),
@@ -137,14 +138,18 @@ def report_bad(samples: Samples, progress: Progress) -> None:
 
 def check_errors(samples: Samples, allowed: str) -> None:
     """`BadSamplesError` if more samples failed than `--max-errors` allows."""
+    if line := too_many_errors(samples, allowed):
+        raise BadSamplesError(f"{line}; their status stands in the table")
+
+
+def too_many_errors(samples: Samples, allowed: str) -> str | None:
+    """What to say if more samples failed than `--max-errors` allows."""
     budget = parse_budget(allowed, option="--max-errors")
     total, bad = len(samples), int((~samples.ok()).sum())
     if bad + samples.lost > (budget.amount if budget.is_count else budget.amount * total):
         damaged = f" (damaged shards: {samples.lost})" if samples.lost else ""
-        raise BadSamplesError(
-            f"{bad} of {total} samples cannot be used{damaged}, more than --max-errors {allowed} allows; "
-            "their status stands in the table"
-        )
+        return f"{bad} of {total} samples cannot be used{damaged}, more than --max-errors {allowed} allows"
+    return None
 
 
 def labelled(samples: Samples, images: Images, weight: torch.Tensor | None = None) -> LabelledImages:
@@ -156,7 +161,8 @@ def labelled(samples: Samples, images: Images, weight: torch.Tensor | None = Non
 def run_info(samples: Samples, config: TrainConfig, epochs: int, device: torch.device) -> RunInfo:
     """What recorders and scores may know."""
     target = torch.from_numpy(np.where(samples.ok(), samples.label, -1).astype(np.int64)).to(device)
-    return RunInfo(samples.keys, target, len(samples.classes), epochs, config.seed, device)
+    names = samples.classes
+    return RunInfo(samples.keys, target, len(names), epochs, config.seed, device, class_names=names)
 
 
 def make_model(

@@ -166,7 +166,7 @@ class Recording:
     def _check_features(self, score: str, recorder: Recorder, epoch: int, at: set[Pass]) -> None:
         if not self.embeddings:
             raise DataError(
-                f"{score} needs embeddings after epoch {epoch}; {self.name} has none; give --from-features FILE"
+                f"{score} needs embeddings after epoch {epoch}; {self.name} has none; give --from-features"
             )
         if at.isdisjoint(self.embeddings):
             (there,) = self.embeddings

@@ -20,7 +20,7 @@ from dprune_cli.stages.plan import RunPlan, make_scores, plan_runs
 from dprune_cli.stages.run_folder import settings
 from dprune_cli.stages.score_live import score_live
 from dprune_cli.stages.score_recorded import score_recorded
-from dprune_cli.stages.score_request import ScoreRequest, ScoreResult, Values
+from dprune_cli.stages.score_request import Outcome, Outcomes, ScoreRequest, ScoreResult, compute
 from dprune_cli.train.observe import RunInfo
 
 
@@ -66,8 +66,8 @@ def check_scores(
         one.check(info)
 
 
-def _from_nothing(plans: Sequence[RunPlan], info: RunInfo) -> Values:
-    return {one: [one.compute(info)] for plan in plans for one in plan.needs}
+def _from_nothing(plans: Sequence[RunPlan], info: RunInfo) -> Outcomes:
+    return {one: [compute(one, info, {})] for plan in plans for one in plan.needs}
 
 
 def _from_training(
@@ -83,7 +83,7 @@ def _from_training(
         "image_size": images.size,
         "training": {name: value for name, value in settings(request.training).items() if value is not None},
     }
-    table = _table(samples.table(), request, trained.values, facts)
+    table = _table(samples.table(), request, trained.outcomes, facts)
     trained.save(request, samples, table, images.size, device)
     return ScoreResult(table, samples, trained.validation)
 
@@ -100,20 +100,20 @@ def _from_recording(request: ScoreRequest, scores: Sequence[Score], progress: Pr
     recorded = score_recorded(request, scores, samples)
     table = samples.table() if samples is not None else recorded.table()
     facts = {"recording": str(request.recording), "epochs": recorded.epochs}
-    return ScoreResult(_table(table, request, recorded.values, facts), samples)
+    return ScoreResult(_table(table, request, recorded.outcomes, facts), samples)
 
 
-def _table(table: ScoreTable, request: ScoreRequest, values: Values, facts: dict[str, Any]) -> ScoreTable:
+def _table(table: ScoreTable, request: ScoreRequest, outcomes: Outcomes, facts: dict[str, Any]) -> ScoreTable:
     """Add one float32 column a score, null where it is undefined or the sample cannot be used."""
     ok = torch.from_numpy(table.ok())
     about = dict(table.meta.scores)
-    for one, runs in values.items():
-        mean = torch.stack([run.double().cpu() for run in runs]).mean(0)
+    for one, runs in outcomes.items():
+        mean = torch.stack([run.values.double().cpu() for run in runs]).mean(0)
         known = (ok & mean.isfinite()).numpy()
         table = table.with_columns(
             **{one.info.name: pa.array(mean.float().numpy(), pa.float32(), mask=~known)}
         )
-        about[one.info.name] = _about(one, len(runs), request, facts) | one.facts(mean[known])
+        about[one.info.name] = _about(one, len(runs), request, facts) | _by_run(runs)
     options = {
         "methods": list(request.methods),
         "seed": request.training.seed,
@@ -123,6 +123,12 @@ def _table(table: ScoreTable, request: ScoreRequest, values: Values, facts: dict
     }
     meta = dataclasses.replace(table.meta, scores=about).with_step("score", **options)
     return table.with_meta(meta)
+
+
+def _by_run(runs: Sequence[Outcome]) -> dict[str, Any]:
+    """What is to be said about a score's runs: of one run as it is, of several a list."""
+    first = runs[0].facts
+    return first if len(runs) == 1 else {name: [run.facts[name] for run in runs] for name in first}
 
 
 def _about(one: Score, runs: int, request: ScoreRequest, facts: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from dprune_cli.stages import inputs
 from dprune_cli.stages.evaluate import accuracy, load_validation
 from dprune_cli.stages.plan import RunPlan
 from dprune_cli.stages.run_folder import describe_run, write_run
-from dprune_cli.stages.score_request import ScoreRequest, Values
+from dprune_cli.stages.score_request import Outcomes, ScoreRequest, compute
 from dprune_cli.train.hooks import Recorder
 from dprune_cli.train.loop import Fit
 from dprune_cli.train.observe import Phase
@@ -37,9 +37,9 @@ from dprune_cli.train.recording import FeatureLog, LogitsLog
 
 @dataclass(frozen=True)
 class Trained:
-    """What training gave: the scores' values, and run 0's model with its history and accuracy."""
+    """What training gave: the scores' outcomes, and run 0's model with its history and accuracy."""
 
-    values: Values
+    outcomes: Outcomes
     model: nn.Module
     history: list[dict[str, Any]]
     validation: Summary | None
@@ -75,7 +75,7 @@ def score_live(
     device, classes = images.device, len(samples.classes)
     data = inputs.labelled(samples, images)
     info = inputs.run_info(samples, request.training, request.training.epochs, device)
-    values: Values = defaultdict(list)
+    outcomes: Outcomes = defaultdict(list)
     # Opened before hours of training, not after them: there may be no such data.
     val = load_validation(request.val, request.reading, samples, images, progress) if request.val else None
     if val:
@@ -100,7 +100,7 @@ def score_live(
                     recorders=[*recorders, *logs],
                     validation=inputs.labelled(*val) if val else None,
                     validate=False,
-                    grad_memory=parse_memory(request.grad_memory),
+                    grad_memory=parse_memory(request.grad_memory, "--grad-memory"),
                     snapshots=frozenset(sequel.start for sequel in plan.sequels.values()),
                 )
                 fit.train(plan.last_epoch)
@@ -108,12 +108,12 @@ def score_live(
                 recorded = {name: recorder.result() for name, recorder in watched.items()}
                 if one in plan.sequels:
                     recorded["learned"] = _train_on(fit, plan.sequels[one], one.info.name)
-                values[one].append(one.compute(info, **recorded))
+                outcomes[one].append(compute(one, info, recorded))
             first = first or (model, fit.history)
     if first is None:
         raise RuntimeError("there was no run to train")
     validation = accuracy(first[0], *val, request.training.amp, progress) if val else None
-    return Trained(dict(values), *first, validation)
+    return Trained(dict(outcomes), *first, validation)
 
 
 @contextmanager

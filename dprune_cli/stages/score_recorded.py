@@ -18,7 +18,7 @@ from dprune_cli.io.table import DICTIONARY, OK, ScoreTable, TableMeta
 from dprune_cli.io.trajectory import Pass, Trajectory
 from dprune_cli.scores.base import Score
 from dprune_cli.stages.plan import Recording, check_recorded, plan_runs
-from dprune_cli.stages.score_request import ScoreRequest, Values
+from dprune_cli.stages.score_request import Outcomes, ScoreRequest, compute
 from dprune_cli.train.hooks import Recorder
 from dprune_cli.train.observe import Field, Phase, RunInfo
 from dprune_cli.train.replay import replay, replay_features
@@ -26,16 +26,16 @@ from dprune_cli.train.replay import replay, replay_features
 
 @dataclass(frozen=True)
 class Recorded:
-    """Values of every score for N samples, and who they are.
+    """Outcomes of every score for N samples, and who they are.
 
     Attributes:
-        values: (N,) a run and score, NaN for samples that the recording leaves out.
+        outcomes: of every score and run, NaN for samples that the recording leaves out.
         keys, labels: the samples of the recording; only where there is no DATA.
         classes: C.
         epochs: epochs recorded.
     """
 
-    values: Values
+    outcomes: Outcomes
     keys: list[str]
     labels: NDArray[np.int32]
     classes: int
@@ -74,13 +74,13 @@ def score_recorded(request: ScoreRequest, scores: Sequence[Score], samples: Samp
     info = found.info(request.training.seed)
     for one in scores:
         one.check(info)
-    values: Values = defaultdict(list)
+    outcomes: Outcomes = defaultdict(list)
     for plan in plans:
         found.show(plan.recorders, info, plan.number)
         for score, watched in plan.needs.items():
             recorded = {name: recorder.result() for name, recorder in watched.items()}
-            values[score].append(score.compute(info, **recorded))
-    return Recorded(dict(values), found.keys, found.labels, found.classes, found.epochs)
+            outcomes[score].append(compute(score, info, recorded))
+    return Recorded(dict(outcomes), found.keys, found.labels, found.classes, found.epochs)
 
 
 class _Sources:
@@ -135,7 +135,8 @@ class _Sources:
             keys, labels = self.samples.keys, np.where(self.samples.ok(), self.samples.label, -1)
         target = torch.from_numpy(labels.astype(np.int64))
         count = len(self.validation.keys) if self.validation else 0
-        return RunInfo(keys, target, self.classes, self.epochs, seed, validation=count)
+        names = self.samples.classes if self.samples else ()
+        return RunInfo(keys, target, self.classes, self.epochs, seed, validation=count, class_names=names)
 
     def show(self, recorders: Sequence[Recorder], info: RunInfo, number: int) -> None:
         """Show run `number` to recorders, each what it watches."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -17,9 +18,24 @@ from dprune_cli.io.table import ScoreTable
 from dprune_cli.metrics.classification import Summary
 from dprune_cli.scores.base import Score
 from dprune_cli.stages.run_folder import check_run_output
+from dprune_cli.train.observe import RunInfo
 
-Values = dict[Score, list[Tensor]]
-"""For every score its (n,) values of each run."""
+
+@dataclass(frozen=True)
+class Outcome:
+    """A score's (N,) values of one run, and what there is to say about them."""
+
+    values: Tensor
+    facts: dict[str, Any]
+
+
+Outcomes = dict[Score, list[Outcome]]
+"""For every score its outcome of each run."""
+
+
+def compute(score: Score, run: RunInfo, recorded: Mapping[str, Tensor]) -> Outcome:
+    """What a score makes of what its recorders hold."""
+    return Outcome(score.compute(run, **recorded), score.facts(**recorded))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +101,7 @@ class ScoreRequest:
             raise UsageError("--record-val-features writes features of validation data; give --val DATA")
         if self.from_val_features and not self.from_features:
             raise UsageError("--from-val-features goes with --from-features FILE")
-        parse_memory(self.grad_memory)
+        parse_memory(self.grad_memory, "--grad-memory")
         if self.recording and self.wants_model:
             raise UsageError("nothing is trained with --from-...: drop --val, --save-model and --record-...")
         if not self.data and not self.recording:

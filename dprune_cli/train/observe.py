@@ -65,6 +65,7 @@ class RunInfo:
         seed: the user's `--seed`.
         device: where recorders keep their state.
         validation: samples of validation data, 0 where there is none.
+        class_names: names by id, for messages; may be empty.
     """
 
     keys: Sequence[str]
@@ -74,11 +75,16 @@ class RunInfo:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     validation: int = 0
+    class_names: Sequence[str] = ()
 
     @property
     def samples(self) -> int:
         """N."""
         return len(self.keys)
+
+    def class_name(self, number: int) -> str:
+        """The class as users know it; its id where it has no name."""
+        return repr(self.class_names[number]) if self.class_names else str(number)
 
 
 def observe(

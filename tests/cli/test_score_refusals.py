@@ -44,7 +44,7 @@ def refuse(tmp_path, code, said, *words):
         ("glister", "glister looks at validation data; give --val DATA"),
         ("glister:rounds=0", "glister:rounds=0"),
         ("grand:epoch=31", "grand:epoch=31 lies outside the schedule of 30"),
-        ("grand --grad-memory lots", "'lots' is no amount of memory"),
+        ("grand --grad-memory lots", "--grad-memory lots: write an amount"),
         ("ssp:metric=manhattan", "none of cosine, euclidean"),
         ("ssp:clusters=-1", "ssp:clusters=-1 is below 0"),
         ("k_center:picks=0", "k_center:picks=0"),
@@ -68,7 +68,13 @@ def test_more_clusters_than_samples(image_folder, tmp_path):
 @pytest.mark.parametrize("name", ["moderate", "ssp"])
 def test_a_class_of_one_member(tmp_path, name):
     write_folder(tmp_path / "lone", (5, 3, 1))
-    refuse(tmp_path, 3, "one sample, which is its own centre", tmp_path / "lone", f"-m {name} --epochs 1")
+    refuse(
+        tmp_path,
+        3,
+        "class 'cat' has one sample, which is its own centre",
+        tmp_path / "lone",
+        f"-m {name} --epochs 1",
+    )
 
 
 @pytest.mark.parametrize("data", [True, False])
@@ -125,3 +131,28 @@ def test_duplicate_feature_rows(tmp_path):
     table = pq.read_table(tmp_path / "t.parquet")
     assert sorted(table["k_center"].to_pylist()) == list(range(1, 41))
     assert all(not column.null_count for column in table.select(["cg", "herding", "moderate"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "score IMAGES -m aum -o A --record-features A",
+            "--output and --record-features name the",
+        ),
+        (
+            "score IMAGES -m aum --record-trajectory A --record-features ./A",
+            "--record-trajectory and --reco",
+        ),
+        ("select TABLE --by random --keep 5 -o A --keys A", "--output and --keys name the same place"),
+        (
+            "quota TABLE --keep 5 --method uniform -o A.csv --quotas A.csv",
+            "--output and --quotas name",
+        ),
+    ],
+)
+def test_two_outputs_in_one_place(image_folder, shard_table, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    done = call(words.replace("IMAGES", str(image_folder)).replace("TABLE", str(shard_table)))
+    assert done.code == 2 and said in done.line, done.err
+    assert contents(tmp_path) == {}

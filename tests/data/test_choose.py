@@ -68,13 +68,13 @@ def test_stored_sizes():
     ],
 )
 def test_amounts_of_memory(text, amount):
-    assert parse_memory(text) == amount
+    assert parse_memory(text, "--cache-memory") == amount
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "1 XB", "1e9", "1.GB", "²GB", "1GBB"])
 def test_no_amounts_of_memory(text):
-    with pytest.raises(UsageError, match="is no amount of memory"):
-        parse_memory(text)
+    with pytest.raises(UsageError, match=r"--cache-memory .*: write an amount of memory"):
+        parse_memory(text, "--cache-memory")
 
 
 def test_the_machine_has_memory():

@@ -301,3 +301,9 @@ def test_memory_does_not_grow_with_the_epochs(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1] + most)
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_an_epoch_that_is_missing_between_others(tmp_path):
+    write(tmp_path / "t.parquet", make_columns(epochs=(1, 2, 4, 5)))
+    with pytest.raises(DataError, match="there is no epoch 3 between 1 and 5"):
+        Trajectory(tmp_path / "t.parquet")

@@ -39,7 +39,7 @@ def show(learner, losses, epochs, size=None, seed=None, first=1):
         for start in range(0, count, size or count):
             part = rows[start : start + (size or count)]
             learner.coef(observe_losses(epoch, part, losses[epoch - 1][part]), torch.ones(len(part)))
-    return learner.result()
+    return learner.result()[0]
 
 
 def make_losses(samples, seed=0):
@@ -66,12 +66,13 @@ def test_the_slope_is_the_derivative_of_the_objective(alpha, keep):
 
 def test_a_lost_target_is_refound_by_raising_all_entries_alike():
     mask = torch.tensor([-5.0, -1.0, -3.0, 2.0, -4.0], dtype=torch.float64)
-    raised = lift(mask, 0.6)
+    raised = mask + lift(mask, 0.6)
     assert (raised > 0).tolist() == [False, True, True, True, False]
     assert torch.allclose(raised - mask, torch.full_like(mask, 3), atol=1e-5)
-    assert torch.equal(lift(raised, 0.6), raised) and torch.equal(lift(mask, 0.2), mask)
+    assert float(lift(raised, 0.6)) == float(lift(mask, 0.2)) == 0
     # Half up: 0.5 of 5 is 3. And one is always kept.
-    assert int((lift(mask, 0.5) > 0).sum()) == 3 and int((lift(mask - 9, 0.01) > 0).sum()) == 1
+    assert int((mask + lift(mask, 0.5) > 0).sum()) == 3
+    assert int((mask - 9 + lift(mask - 9, 0.01) > 0).sum()) == 1
 
 
 def test_one_epoch_by_hand():
@@ -105,7 +106,7 @@ def test_the_coefficients_are_the_mask_of_the_epochs_before():
     found = learner.coef(observe_losses(1, [4, 0, 2], CE[[4, 0, 2]]), weight)
     assert found.dtype == torch.float32 and found.tolist() == pytest.approx([y / 3, 2 * y / 3, 0])
     learner.coef(observe_losses(1, [1, 3], CE[[1, 3]]), torch.ones(2))
-    mask = learner.result()
+    mask = learner.result()[0]
     for rows in ([3, 1], [2, 0, 4]):
         found = learner.coef(observe_losses(2, rows, [1.0] * len(rows)), torch.ones(len(rows)))
         expected = torch.sigmoid(learner.alpha(100) * mask[rows]) / len(rows)
@@ -147,7 +148,8 @@ def test_the_target_is_met(epochs, keep, kind):
     score = AdaPruner(keep=keep)
     learner = score.sequel(epochs).learner
     learner.start(make_info(200, epochs))
-    facts = score.facts(show(learner, visits, epochs, size=32, seed=1))
+    show(learner, visits, epochs, size=32, seed=1)
+    facts = score.facts(learned=learner.result())
     assert facts["distance"] <= 0.005 and facts["within_2_points"]
 
 
@@ -165,7 +167,7 @@ def test_samples_never_seen_are_undefined_and_count_for_nothing():
     with_hole = make_learner(6, 5, keep=0.6)
     for epoch in range(1, 6):
         with_hole.coef(observe_losses(epoch, [0, 1, 3, 4, 5], CE), torch.ones(5))
-    found = with_hole.result()
+    found = with_hole.result()[0]
     assert found[2].isnan()
     assert torch.equal(found[[0, 1, 3, 4, 5]], show(make_learner(keep=0.6), CE, 5))
 
@@ -182,10 +184,29 @@ def test_a_result_does_not_disturb_what_follows():
 
 def test_facts():
     values = torch.tensor([2.0, 0.5, -1.0, float("nan"), 0.1, 1e-6])
-    facts = AdaPruner(keep=0.75).facts(values)
-    assert facts == {"target": 0.75, "ratio": 0.8, "distance": pytest.approx(0.05), "within_2_points": False}
-    assert AdaPruner(keep=0.78).facts(values)["within_2_points"]
-    assert AdaPruner(keep=0.5).facts(torch.full((3,), float("nan"))) == {"target": 0.5}
+    learned = torch.stack([values, values - 0.3])
+    assert AdaPruner(keep=0.75).facts(learned=learned) == {
+        "target": 0.75,
+        "ratio": 0.8,
+        "distance": pytest.approx(0.05),
+        "within_2_points": False,
+        "ratio_not_raised": 0.4,
+    }
+    assert AdaPruner(keep=0.78).facts(learned=learned)["within_2_points"]
+    assert AdaPruner(keep=0.5).facts(learned=torch.full((2, 3), float("nan"))) == {"target": 0.5}
+
+
+def test_what_the_mask_was_raised_by_is_told_apart():
+    easy = make_learner(keep=0.6)
+    mask = show(easy, np.full(5, 1e-5), 5)
+    raised = float(easy.state["raised"])
+    alone = easy.result()[1]
+    assert (mask > 0).all() and (alone <= 0).all() and torch.equal(mask - float((mask - alone)[0]), alone)
+    assert 0 < raised <= float((mask - alone)[0])
+    held = make_learner(keep=0.6)
+    # With losses near 1 in so few steps nothing comes near the threshold.
+    held.lr = 0.1
+    assert torch.equal(show(held, np.ones(5), 5), held.result()[1])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -9,8 +11,10 @@ from tiny_data import VALIDATION_SIZES, make_keys
 from toy_stages import Told, column, run_score, training
 from toy_trajectory import every_score
 
+from dprune_cli.core.config import DataConfig
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.io.features import read_features
+from dprune_cli.scores.base import SCORES
 
 EPOCHS = 3
 ALL = every_score(EPOCHS)
@@ -153,3 +157,27 @@ def test_runs_are_averaged(image_folder):
     one = run_score([image_folder], "moderate", "adapruner", runs=1, config=training(epochs=2)).table
     for name in ("moderate", "adapruner"):
         assert column(both, name) != column(one, name) and both.meta.scores[name]["runs"] == 2
+    # A mean mask keeps another share than the masks do: what each reached is told of each.
+    ratios = both.meta.scores["adapruner"]["ratio"]
+    assert len(ratios) == 2 and ratios[0] == one.meta.scores["adapruner"]["ratio"]
+
+
+def test_validation_data_that_cannot_be_used_is_refused_before_training(
+    image_folder, validation_folder, tmp_path
+):
+    shutil.copytree(validation_folder, tmp_path / "val")
+    next((tmp_path / "val").rglob("*.png")).write_bytes(b"no image")
+    told = Told()
+    with pytest.raises(DataError, match=r"validation data .*val: 1 of \d+ samples cannot be used, more than"):
+        run_score([image_folder], "glister", progress=told, val=[str(tmp_path / "val")])
+    assert not [what for what in told.passes if what.startswith("epoch")]
+    some = run_score(
+        [image_folder], "glister", val=[str(tmp_path / "val")], reading=DataConfig(max_errors="50%")
+    ).table
+    assert sorted(column(some, "glister")) == list(range(1, 41))
+
+
+def test_shares_may_be_written_in_percent():
+    assert SCORES.make("adapruner:keep=30%").keep == SCORES.make("adapruner:keep=0.3").keep
+    with pytest.raises(UsageError, match="keep=x% is no float"):
+        SCORES.make("adapruner:keep=x%")

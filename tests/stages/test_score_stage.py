@@ -283,7 +283,7 @@ def test_mistakes_are_found_before_training(image_folder, tmp_path):
     refuse(UsageError, "name the DATA", [], "aum")
     refuse(UsageError, "goes with --from-features", data, "aum", from_val_features=tmp_path / "a")
     refuse(UsageError, "give --val DATA", data, "aum", record_val_features=tmp_path / "a")
-    refuse(UsageError, "is no amount of memory", data, "aum", grad_memory="lots")
+    refuse(UsageError, "--grad-memory lots: write an amount of memory", data, "aum", grad_memory="lots")
     refuse(UsageError, "nothing is trained", data, "aum", from_trajectory=tmp_path / "a", val=["x"])
     for option in ("record_trajectory", "record_features", "record_val_features", "save_model"):
         (tmp_path / option).write_text("mine")
