@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dprune_cli.core.budget import round_half_up
-from dprune_cli.core.errors import UsageError
+from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.seeds import derive
 from dprune_cli.io.table import ScoreTable
 from dprune_cli.metrics.ranking import choose
@@ -24,8 +24,17 @@ def hard_end(table: ScoreTable, column: str) -> HardEnd | None:
 
 
 def with_end(cutoff: Cutoff, table: ScoreTable) -> Cutoff:
-    """The cutoff with its hard end, from the metadata unless it was given; `UsageError` if they lack it."""
-    table.need(cutoff.by)
+    """The cutoff with its hard end, from the metadata unless it was given.
+
+    Raises:
+        DataError: the column is missing.
+        UsageError: the metadata do not say which end is hard.
+    """
+    if cutoff.by not in table:
+        raise DataError(
+            f"{table.source}: there is no column {cutoff.by!r} to cut the hardest by; name one, "
+            "--pick ...,cutoff_by=COLUMN"
+        )
     end = cutoff.end or hard_end(table, cutoff.by)
     if end is None:
         raise UsageError(

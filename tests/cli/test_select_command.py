@@ -314,7 +314,7 @@ def test_a_cutoff_that_leaves_too_few(tmp_path):
     done = call("select", table, *options, "stratified:cutoff=1")
     assert done.code == 2 and "cutoff=1.0 is no share of at least 0 and below 1" in done.line
     done = call("select", table, *options, "stratified:cutoff=0.1,cutoff_by=nope")
-    assert done.code == 3 and "there is no column 'nope'; it has key, label, grade, aum" in done.line
+    assert done.code == 3 and "there is no column 'nope' to cut the hardest by; name one" in done.line
     assert not (tmp_path / "out").exists()
 
 

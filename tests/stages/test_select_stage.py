@@ -289,7 +289,7 @@ def test_a_cutoff_that_leaves_too_few(columns, keep, said):
 
 
 def test_a_cutoff_by_a_bad_column():
-    with pytest.raises(DataError, match="T: there is no column 'margin'; it has key, label"):
+    with pytest.raises(DataError, match="T: there is no column 'margin' to cut the hardest by; name one"):
         run(make(), 5, pick="stratified:cutoff=0.1,cutoff_by=margin")
     with pytest.raises(DataError, match="column 'key' holds string, not numbers"):
         run(make(), 5, pick="stratified:cutoff=0.1,cutoff_by=key,cutoff_end=low")
