@@ -23,7 +23,7 @@ from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
 from dprune_cli.io.trajectory import TrajectoryWriter
 from dprune_cli.metrics.classification import Summary
-from dprune_cli.scores.base import Sequel
+from dprune_cli.scores.base import Score, Sequel
 from dprune_cli.stages import inputs
 from dprune_cli.stages.evaluate import accuracy, load_validation
 from dprune_cli.stages.plan import RunPlan
@@ -75,7 +75,7 @@ def score_live(
     device, classes = images.device, len(samples.classes)
     data = inputs.labelled(samples, images)
     info = inputs.run_info(samples, request.training, request.training.epochs, device)
-    outcomes: Outcomes = defaultdict(list)
+    seen: dict[Score, list[dict[str, Tensor]]] = defaultdict(list)
     # Opened before hours of training, not after them: there may be no such data.
     val = load_validation(request.val, request.reading, samples, images, progress) if request.val else None
     if val:
@@ -108,12 +108,14 @@ def score_live(
                 recorded = {name: recorder.result() for name, recorder in watched.items()}
                 if one in plan.sequels:
                     recorded["learned"] = _train_on(fit, plan.sequels[one], one.info.name)
-                outcomes[one].append(compute(one, info, recorded))
+                seen[one].append(recorded)
             first = first or (model, fit.history)
     if first is None:
         raise RuntimeError("there was no run to train")
+    # Now that the recordings are whole: a score that cannot be computed must not cost them.
+    outcomes = {one: [compute(one, info, recorded) for recorded in runs] for one, runs in seen.items()}
     validation = accuracy(first[0], *val, request.training.amp, progress) if val else None
-    return Trained(dict(outcomes), *first, validation)
+    return Trained(outcomes, *first, validation)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from tiny_data import VALIDATION_SIZES, make_keys
+from tiny_data import VALIDATION_SIZES, make_keys, write_folder
 from toy_stages import Told, column, run_score, training
 from toy_trajectory import every_score
 
@@ -181,3 +181,15 @@ def test_shares_may_be_written_in_percent():
     assert SCORES.make("adapruner:keep=30%").keep == SCORES.make("adapruner:keep=0.3").keep
     with pytest.raises(UsageError, match="keep=x% is no float"):
         SCORES.make("adapruner:keep=x%")
+
+
+def test_a_score_that_cannot_be_computed_does_not_cost_the_recordings(tmp_path):
+    write_folder(tmp_path / "images", (5, 4, 3))
+    first, second, *_ = sorted((tmp_path / "images").rglob("*.png"))
+    shutil.copy(first, second)
+    outputs = {f"record_{name}": tmp_path / name for name in ("trajectory", "features")}
+    with pytest.raises(DataError, match="cg:ridge"):
+        run_score([tmp_path / "images"], "cg:ridge=0", **outputs)
+    again = run_score([tmp_path / "images"], "cg", from_features=outputs["record_features"]).table
+    assert run_score([], "aum", from_trajectory=outputs["record_trajectory"]).table
+    assert None not in column(again, "cg")
