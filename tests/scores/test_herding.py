@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from embedded import in_hash_order
 
-from dprune_cli.io.keys import hash_keys
 from dprune_cli.scores.base import SCORES
 from dprune_cli.scores.herding import order_herd
 from dprune_cli.train.observe import RunInfo
@@ -25,11 +25,6 @@ def make_embedding(seed=0, width=4):
     features = np.random.default_rng(seed).normal(size=(len(LABELS), width)).astype(np.float32)
     features[UNSEEN] = np.nan
     return torch.from_numpy(features)
-
-
-def in_hash_order(keys, rows):
-    hashes = hash_keys([keys[row] for row in rows])
-    return [rows[place] for place in np.argsort(hashes, kind="stable")]
 
 
 def plain(features, rows, picks):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from embedded import in_hash_order
 
 from dprune_cli.core.errors import UsageError
-from dprune_cli.io.keys import hash_keys
 from dprune_cli.scores import k_center
 from dprune_cli.scores._greedy import count_picks, merge, parse_picks
 from dprune_cli.scores.base import SCORES
@@ -27,11 +27,6 @@ def make_embedding(seed=0, width=3):
     features = np.random.default_rng(seed).normal(size=(len(LABELS), width)).astype(np.float32)
     features[UNSEEN] = np.nan
     return torch.from_numpy(features)
-
-
-def in_hash_order(keys, rows):
-    hashes = hash_keys([keys[row] for row in rows])
-    return [rows[place] for place in np.argsort(hashes, kind="stable")]
 
 
 def plain(features, rows, picks):

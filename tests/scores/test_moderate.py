@@ -7,18 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from embedded import info
 
 from dprune_cli.core.errors import DataError
 from dprune_cli.scores.base import SCORES
-from dprune_cli.train.observe import RunInfo
 
 NAN = float("nan")
 SIZES = (17, 9, 4, 2)
-
-
-def info(labels, seed=0, order=None):
-    keys = [f"k{row}" for row in (range(len(labels)) if order is None else order)]
-    return RunInfo(keys, torch.as_tensor(np.asarray(labels)), max(labels) + 1, 1, seed)
 
 
 def compute(run, embedding, spec="moderate"):

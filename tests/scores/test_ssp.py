@@ -8,23 +8,14 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from embedded import compute, info
 from sklearn.exceptions import ConvergenceWarning
 
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.scores.base import SCORES
-from dprune_cli.train.observe import RunInfo
 
 NAN = float("nan")
 SIZES = (17, 9, 4, 2)
-
-
-def info(labels, seed=0, order=None):
-    keys = [f"k{row}" for row in (range(len(labels)) if order is None else order)]
-    return RunInfo(keys, torch.as_tensor(np.asarray(labels)), max(labels) + 1, 1, seed)
-
-
-def compute(spec, run, embedding):
-    return SCORES.make(spec).compute(run, embedding=torch.as_tensor(embedding, dtype=torch.float32)).numpy()
 
 
 def make_points(width=6):
