@@ -14,9 +14,9 @@ from pathlib import Path
 
 Row = Mapping[str, str]
 
-TITLES = {"tdds": "TDDS", "drop": "DRoP", "adapruner": "AdaPruner"}
+TITLES = {"tdds": "TDDS", "drop": "DRoP", "adapruner": "AdaPruner", "scores": "Every score"}
 # What the claim is about; the first is what the paper's numbers are of.
-FIGURES = {"drop": ["worst_class", "accuracy"]}
+FIGURES = {"drop": ["worst_class", "accuracy"], "scores": ["accuracy", "worst_class"]}
 WORDS = {"worst_class": "worst-class accuracy", "accuracy": "accuracy"}
 PART = ["claim", "dataset", "model", "stretch"]
 NOTE_FULL = "In percent: mean over the seeds (lowest - highest) [the paper's number]."
