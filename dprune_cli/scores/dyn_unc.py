@@ -11,8 +11,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from dprune_cli.core.errors import UsageError
 from dprune_cli.core.info import ScoreInfo
+from dprune_cli.scores._windows import check_window
 from dprune_cli.scores.base import Score, register
 from dprune_cli.train.hooks import Recorder
 from dprune_cli.train.observe import Phase, RunInfo, target_probability
@@ -41,15 +41,7 @@ class DynUnc(Score):
 
     def recorders(self, epochs: int) -> dict[str, Recorder]:
         """The label's probability in windows of J epochs."""
-        if self.window < 2:
-            raise UsageError(
-                f"dyn_unc:window={self.window} is too short for a standard deviation; give 2 or more"
-            )
-        if epochs < self.window:
-            shorter = f" or give -m dyn_unc:window={epochs}" if epochs >= 2 else ""
-            raise UsageError(
-                f"dyn_unc needs windows of {self.window} epochs, this run has {epochs}; train longer{shorter}"
-            )
+        check_window("dyn_unc", self.window, epochs, 2, "a standard deviation")
         return {"spread": WindowStd(target_probability, self.window, Phase(self.phase))}
 
     def compute(self, run: RunInfo, *, spread: Tensor) -> Tensor:  # type: ignore[override]

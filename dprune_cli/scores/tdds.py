@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dprune_cli.core.errors import UsageError
 from dprune_cli.core.info import ScoreInfo
+from dprune_cli.scores._windows import check_window
 from dprune_cli.scores.base import Score, register
 from dprune_cli.train.hooks import Recorder
 from dprune_cli.train.observe import RunInfo
@@ -66,17 +67,9 @@ class Tdds(Score):
 
     def recorders(self, epochs: int) -> dict[str, Recorder]:
         """The unsteadiness in windows of K of the first T epochs."""
-        if self.window < 3:
-            raise UsageError(
-                f"tdds:window={self.window} leaves fewer than two differences to compare; give 3 or more"
-            )
+        check_window("tdds", self.window, epochs, 3, "two differences to compare")
         if not 0 < self.decay <= 1:
             raise UsageError(f"tdds:decay={self.decay} is not in (0, 1]; the newest window needs a weight")
-        if epochs < self.window:
-            shorter = f" or give -m tdds:window={epochs}" if epochs >= 3 else ""
-            raise UsageError(
-                f"tdds needs windows of {self.window} epochs, this run has {epochs}; train longer{shorter}"
-            )
         last = max(self.window, _share(epochs)) if self.epochs is None else self.epochs
         if last > epochs:
             raise UsageError(f"tdds:epochs={last} lies outside the schedule of {epochs} epochs")

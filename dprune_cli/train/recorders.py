@@ -25,8 +25,8 @@ class TensorRecorder:
         self.state = self.initial(run)
 
     def initial(self, run: RunInfo) -> dict[str, Tensor]:
-        """The state before the first batch."""
-        raise NotImplementedError(type(self).__name__)
+        """The state before the first batch; none for recorders to which that batch tells its shape."""
+        return {}
 
 
 @dataclass(unsafe_hash=True)
@@ -69,7 +69,7 @@ class ByRow(TensorRecorder):
 
     def start(self, run: RunInfo) -> None:
         """Nothing is allocated before the width is known."""
-        self.state = {}
+        super().start(run)
         self._rows = run.validation if self.phase is Phase.VALIDATION else run.samples
 
     def update(self, obs: BatchObs) -> None:

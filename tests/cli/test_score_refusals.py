@@ -36,7 +36,7 @@ def refuse(tmp_path, code, said, *words):
     ("words", "said"),
     [
         ("tdds --epochs 9", "tdds needs windows of 10 epochs, this run has 9"),
-        ("tdds:window=2 --epochs 9", "tdds:window=2 leaves fewer than two differences"),
+        ("tdds:window=2 --epochs 9", "tdds:window=2 is too short for two differences"),
         ("tdds:window=4,epochs=3 --epochs 9", "tdds:epochs=3 is shorter than its windows of 4"),
         ("tdds:epochs=40", "tdds:epochs=40 lies outside the schedule of 30"),
         ("tdds:variant=code", "none of paper, authors"),

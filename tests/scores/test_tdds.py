@@ -89,7 +89,7 @@ def test_the_epochs_it_watches(spec, schedule, last):
         ("tdds:epochs=9", 200, "tdds:epochs=9 is shorter than its windows of 10"),
         ("tdds:epochs=0", 200, "tdds:epochs=0 is shorter"),
         ("tdds:epochs=31", 30, "tdds:epochs=31 lies outside the schedule of 30"),
-        ("tdds:window=2", 30, "tdds:window=2 leaves fewer than two differences"),
+        ("tdds:window=2", 30, "tdds:window=2 is too short for two differences"),
         ("tdds:decay=0", 30, r"tdds:decay=0.0 is not in \(0, 1\]"),
         ("tdds:decay=1.5", 30, "tdds:decay=1.5"),
         ("tdds:decay=nan", 30, "tdds:decay=nan"),
