@@ -18,6 +18,7 @@ from dprune_cli.core.budget import allocate
 from dprune_cli.core.errors import UsageError
 from dprune_cli.core.info import End, MethodInfo
 from dprune_cli.core.registry import Registry
+from dprune_cli.metrics.allocation import error_rates
 from dprune_cli.metrics.ranking import Tie
 
 _NAMED = 5
@@ -147,8 +148,7 @@ def mean_errors(validation: Sequence[Validation], smoothing: float = 0) -> NDArr
     count = np.stack([table.count for table in validation])
     errors = np.stack([table.errors for table in validation])
     seen = count > 0
-    rate = np.zeros(count.shape)
-    np.divide(errors + smoothing, count + 2 * smoothing, out=rate, where=seen)
+    rate = np.where(seen, error_rates(errors, count, smoothing), 0.0)
     mean = np.full(count.shape[1], np.nan)
     np.divide(rate.sum(axis=0), seen.sum(axis=0), out=mean, where=seen.any(axis=0))
     return mean

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.info import MethodInfo
+from dprune_cli.metrics.allocation import drop_weights
 from dprune_cli.quotas.base import QuotaInput, QuotaRule, mean_errors, name_some, register
 
 
@@ -60,7 +61,7 @@ class Drop(QuotaRule):
             )
         if absent.any():
             errors[absent] = errors[~np.isnan(errors)].mean()
-        return np.where(given.available > 0, given.available * errors, 0.0)
+        return drop_weights(given.available, errors)
 
     def warnings(self, given: QuotaInput) -> list[str]:
         """Names the classes whose recall was assumed."""

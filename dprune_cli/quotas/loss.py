@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.info import MethodInfo
+from dprune_cli.metrics.allocation import loss_weights
 from dprune_cli.quotas.base import QuotaInput, QuotaRule, register
 
 
@@ -55,4 +56,4 @@ class Loss(QuotaRule):
         size = len(given.available)
         ceiling = math.log(given.classes or size) if self.clip is None else self.clip
         total = np.bincount(given.stratum, weights=np.clip(values, 0, ceiling), minlength=size)
-        return np.sqrt(given.available / max(len(values), 1) * total)
+        return loss_weights(given.available, total.astype(np.float64, copy=False))
