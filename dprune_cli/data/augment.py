@@ -7,15 +7,21 @@ CPU generator gives the same augmentation on a CPU and on a GPU.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from dprune_cli.core.config import TrainConfig
+
 # Mean and standard deviation of ImageNet's training images, red, green and blue, of values in 0 to 1.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+
+# Convolutions are faster with channels last, by a third for small models on a CPU and more on a GPU.
+LAYOUT = torch.channels_last
 
 _LOG_RATIO = math.log(4 / 3)
 
@@ -31,6 +37,21 @@ def prepare(images: Tensor, size: int) -> Tensor:
     """The normalised central square (B, 3, size, size) of uint8 images (B, 3, S, S), S at least `size`."""
     start = (images.shape[-1] - size) // 2
     return normalise(images[..., start : start + size, start : start + size])
+
+
+class ImageViews:
+    """The part of `Inputs` that is the same for all images (B, 3, stored, stored)."""
+
+    size: int
+
+    def clean(self, stored: Tensor) -> Tensor:
+        """See `Inputs.clean`."""
+        return prepare(stored, self.size).to(memory_format=LAYOUT)
+
+    def views(self, config: TrainConfig) -> Callable[[Tensor, Generator], Tensor]:
+        """See `Inputs.views`."""
+        augment = Augment(size=self.size, flip=config.flip, shift=config.shift, cutout=config.cutout)
+        return lambda stored, generator: augment(stored, generator).to(memory_format=LAYOUT)
 
 
 @dataclass(frozen=True, kw_only=True)

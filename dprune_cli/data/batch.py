@@ -1,4 +1,4 @@
-"""What training and probing read images from, and the decoding workers that its two kinds share."""
+"""What training and probing read from, and the decoding workers that the two kinds of images share."""
 
 from __future__ import annotations
 
@@ -11,38 +11,36 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
+from dprune_cli.core.config import TrainConfig
 from dprune_cli.data.decode import DecodeError, decode_image
 from dprune_cli.data.spans import SpanReader
 from dprune_cli.io.samples import Samples
 
 Progress = Callable[[int, int], None]
 Batch = tuple[Tensor, Tensor]
+View = Callable[[Tensor, Generator], Tensor]
 
 # Images a task: enough to outweigh the cost of handing it to a thread, few enough to stop at once.
 _SLICE = 16
 
 
-class Images(Protocol):
-    """The decoded images of a data set, by row.
+class Inputs(Protocol):
+    """What a model is fed, by row: the images of a data set, or recorded features.
 
     Attributes:
-        size: side of the images that the model sees, after augmentation or `prepare`.
-        stored: side of the images that `get` and `batches` give; `size` or more.
         rows: (M,) the usable rows, ascending.
-        bad: rows that the index took for usable but whose image cannot be decoded, with their status.
-        device: where the images arrive.
+        bad: rows that the index took for usable but that cannot be read, with their status.
+        device: where batches arrive.
     """
 
-    size: int
-    stored: int
     rows: NDArray[np.int64]
     bad: dict[int, str]
     device: torch.device
 
     def get(self, rows: Tensor) -> Tensor:
-        """uint8 images (B, 3, stored, stored) on `device` of rows (B,), which may repeat.
+        """What is stored of rows (B,), which may repeat, on `device`; first dimension B.
 
         Raises:
             ValueError: one of the rows is not usable.
@@ -50,11 +48,31 @@ class Images(Protocol):
         ...
 
     def batches(self, rows: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
-        """Row numbers (B,) on the CPU and their images as `get` gives them, in the order asked for.
+        """Row numbers (B,) on the CPU and what `get` gives of them, in the order asked for.
 
         The last batch may be smaller. The iterator may be left early.
         """
         ...
+
+    def clean(self, stored: Tensor) -> Tensor:
+        """The model's input for a batch as `get` gives it, as it is evaluated."""
+        ...
+
+    def views(self, config: TrainConfig) -> View:
+        """From a batch as `get` gives it to the model's input in training: augmented by a generator."""
+        ...
+
+
+class Images(Inputs, Protocol):
+    """The decoded images of a data set; `get` gives uint8 (B, 3, stored, stored).
+
+    Attributes:
+        size: side of the images that the model sees, after `clean` or `views`.
+        stored: side of the images that `get` and `batches` give; `size` or more.
+    """
+
+    size: int
+    stored: int
 
 
 class Usable:

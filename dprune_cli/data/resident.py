@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dprune_cli.data.augment import ImageViews
 from dprune_cli.data.batch import Batch, Decoder, Progress, Usable, split, wait_for
 from dprune_cli.data.choose import stored_size
 from dprune_cli.io.samples import Samples
 
 
-class Resident:
+class Resident(ImageViews):
     """All images in one uint8 tensor; see `Images`.
 
     Args:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dprune_cli.core.errors import DataError
+from dprune_cli.data.augment import ImageViews
 from dprune_cli.data.batch import Batch, Decoder, Progress, Usable, split, wait_for
 from dprune_cli.data.choose import stored_size
 from dprune_cli.io.samples import Samples
@@ -19,7 +20,7 @@ from dprune_cli.io.samples import Samples
 _Pending = tuple[Tensor, Tensor, list[Future[dict[int, str]]]]
 
 
-class Streaming:
+class Streaming(ImageViews):
     """Images decoded when they are asked for; see `Images`. The pixels are those of `Resident`.
 
     Every image is decoded once and thrown away when this is made, so that broken ones are known before

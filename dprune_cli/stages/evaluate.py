@@ -17,6 +17,7 @@ from torch import nn
 from dprune_cli.core.config import DataConfig
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.progress import Progress
+from dprune_cli.data.augment import LAYOUT
 from dprune_cli.data.batch import Images, count_pieces
 from dprune_cli.io.run_dir import WEIGHTS, is_run, read_run
 from dprune_cli.io.samples import Samples
@@ -26,7 +27,7 @@ from dprune_cli.metrics.groups import group_accuracy
 from dprune_cli.models.build import build_model
 from dprune_cli.models.weights import load_weights
 from dprune_cli.stages import inputs
-from dprune_cli.train.probe import BATCH, LAYOUT, probe
+from dprune_cli.train.probe import BATCH, probe
 
 
 @dataclass(frozen=True, kw_only=True)

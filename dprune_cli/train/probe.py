@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -11,14 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dprune_cli.data.augment import prepare
-from dprune_cli.data.batch import Images
+from dprune_cli.data.batch import Inputs
 from dprune_cli.models.head import EmbeddingTap
 from dprune_cli.train.observe import BatchObs, Field, Phase, correct, observe
 from dprune_cli.train.per_sample_grad import GradNorms
 
-# Convolutions are faster with channels last, by a third for small models on a CPU and more on a GPU.
-LAYOUT = torch.channels_last
 # A clean pass keeps no activations, so it can take larger batches than training.
 BATCH = 512
 # Memory for activations and gradients where norms of gradients are asked for.
@@ -26,17 +23,17 @@ GRAD_MEMORY = 2 * 10**9
 
 
 @dataclass(frozen=True)
-class LabelledImages:
-    """Images with their labels.
+class Labelled:
+    """Images or features with their labels.
 
     Attributes:
-        images: where the pixels come from.
+        inputs: where they come from.
         rows: row numbers that take part.
         target: (N,) class ids of all rows.
         weight: (N,) factors on the samples' losses; None for 1.
     """
 
-    images: Images
+    inputs: Inputs
     rows: NDArray[np.int64]
     target: Tensor
     weight: Tensor | None = None
@@ -60,7 +57,7 @@ def autocast(device: torch.device, *, enabled: bool) -> torch.autocast:
 
 def probe(
     model: nn.Module,
-    data: LabelledImages,
+    data: Labelled,
     *,
     phase: Phase = Phase.PROBE,
     epoch: int = 1,
@@ -72,7 +69,7 @@ def probe(
     """Observations of the rows of `data`, batch by batch.
 
     Args:
-        model: on the images' device.
+        model: on the inputs' device.
         data: what passes through it.
         phase: clean pass over training or validation data.
         epoch: what the observations say about when.
@@ -83,31 +80,37 @@ def probe(
     """
     if {Field.GRAD_NORM, Field.EMBEDDING} <= set(fields):
         raise ValueError("gradients come a few samples at a time, embeddings a batch at a time")
-    images = data.images
-    target = data.target.to(images.device)
+    inputs = data.inputs
+    target = data.target.to(inputs.device)
     with ExitStack() as stack:
         norms = GradNorms(model, grad_memory) if Field.GRAD_NORM in fields else None
         tap = stack.enter_context(EmbeddingTap(model)) if Field.EMBEDDING in fields else None
         stack.enter_context(eval_mode(model))
-        for index, raw in images.batches(data.rows, batch):
-            index = index.to(images.device, non_blocking=True)
+        for index, stored in inputs.batches(data.rows, batch):
+            index = index.to(inputs.device, non_blocking=True)
             grad_norm = None
             if norms is not None:
-                pixels = prepare(raw, images.size).to(memory_format=LAYOUT)
-                logits, grad_norm = norms(pixels, target[index])
+                logits, grad_norm = norms(inputs.clean(stored), target[index])
             else:
                 # Not around the yield: whoever consumes this would be in inference mode too, and stay
                 # there if it never comes back for the next batch.
-                with torch.inference_mode(), autocast(images.device, enabled=amp):
-                    logits = model(prepare(raw, images.size).to(memory_format=LAYOUT))
+                with torch.inference_mode(), autocast(inputs.device, enabled=amp):
+                    logits = model(inputs.clean(stored))
             features = tap.take().float() if tap else None
             yield observe(phase, epoch, index, target[index], logits, features, grad_norm)
 
 
-def count_correct(passes: Iterable[BatchObs], classes: int) -> tuple[Tensor, Tensor]:
-    """(C,) samples of every class, and how many of them have the right prediction; float64."""
+def count_correct(
+    passes: Iterable[BatchObs], classes: int, show: Callable[[BatchObs], None] | None = None
+) -> tuple[Tensor, Tensor]:
+    """(C,) samples of every class, and how many of them have the right prediction; float64.
+
+    `show` is called with every observation.
+    """
     count = right = torch.zeros(classes, dtype=torch.float64)
     for obs in passes:
+        if show is not None:
+            show(obs)
         count = count.to(obs.target.device) + torch.bincount(obs.target, minlength=classes)
         right = right.to(obs.target.device) + torch.bincount(obs.target[correct(obs)], minlength=classes)
     return count, right

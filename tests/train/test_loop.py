@@ -35,7 +35,7 @@ from dprune_cli.io.dataset import open_samples
 from dprune_cli.models.build import build_model
 from dprune_cli.scores.base import SCORES
 from dprune_cli.train.observe import Field, Phase
-from dprune_cli.train.probe import LabelledImages
+from dprune_cli.train.probe import Labelled
 from dprune_cli.train.recorders import TensorRecorder, VisitLog
 from dprune_cli.train.recording import FeatureLog
 from dprune_cli.weighters.cdb_w import CdbW
@@ -140,7 +140,7 @@ def test_resident_and_streaming_images_train_alike(image_folder):
         images = open_images(samples, image_size=8, cache_memory=memory, device=CPU)
         assert isinstance(images, kind)
         target = torch.from_numpy(samples.label.astype(np.int64))
-        data = LabelledImages(images, np.flatnonzero(samples.ok()), target)
+        data = Labelled(images, np.flatnonzero(samples.ok()), target)
         fit = make_fit(data=data, recorders=[VisitLog()])
         fit.train()
         found.append((weights(fit.model), without_seconds(fit.history), fit.recorders[0].state))
@@ -190,7 +190,7 @@ def test_validation_leaves_classes_without_samples_out():
     data = make_validation()
     fit.model.eval()
     with torch.no_grad():
-        pred = fit.model(normalise(data.images.pixels)).argmax(1)
+        pred = fit.model(normalise(data.inputs.pixels)).argmax(1)
     right = (pred == data.target).double()
     expected = [float(right[data.target == label].mean()) for label in range(3)]
     assert kept.recall[:3] == expected and math.isnan(kept.recall[3])
@@ -205,7 +205,7 @@ def test_one_step_by_hand():
     data = make_data()
     fit = make_fit(config, data, model)
     fit.train()
-    x = normalise(data.images.pixels).flatten(1).double()
+    x = normalise(data.inputs.pixels).flatten(1).double()
     w, b = before["1.weight"].double(), before["1.bias"].double()
     error = (x @ w.T + b).softmax(1) - F.one_hot(data.target, 4)
     torch.testing.assert_close(model[1].weight.double(), w - 0.2 * error.T @ x / 40, rtol=1e-4, atol=1e-6)
@@ -237,7 +237,7 @@ def test_a_sample_of_weight_zero_has_no_influence():
     for change in (False, True):
         data = make_data(weight=weight)
         if change:
-            data.images.pixels[rows] = 255 - data.images.pixels[rows]
+            data.inputs.pixels[rows] = 255 - data.inputs.pixels[rows]
             target = data.target.clone()
             target[rows] = (target[rows] + 1) % 4
             data = dataclasses.replace(data, target=target)
@@ -274,7 +274,7 @@ def test_label_smoothing_trains_but_does_not_show():
     model = make_model(linear_net)
     before, data = weights(model), make_data()
     make_fit(config, data, model).train()
-    x = normalise(data.images.pixels).flatten(1)
+    x = normalise(data.inputs.pixels).flatten(1)
     wanted = 0.8 * F.one_hot(data.target, 4) + 0.05
     error = (x @ before["1.weight"].T + before["1.bias"]).softmax(1) - wanted
     torch.testing.assert_close(model[1].bias, before["1.bias"] - 0.2 * error.mean(0), rtol=1e-4, atol=1e-6)
@@ -304,7 +304,7 @@ def test_recorders_see_what_they_ask_for():
     # The clean pass is in eval mode and without augmentation.
     fit.model.eval()
     with torch.no_grad():
-        expected = fit.model(normalise(make_data().images.pixels))
+        expected = fit.model(normalise(make_data().inputs.pixels))
     got = torch.cat([obs.logits for obs in last])[torch.cat([obs.index for obs in last]).argsort()]
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
@@ -338,7 +338,7 @@ def test_gradient_norms_come_from_a_pass_of_their_own():
     fit.model.eval()
     for row in (0, 21, 39):
         fit.model.zero_grad()
-        logits = fit.model(normalise(make_data().images.pixels[[row]]))
+        logits = fit.model(normalise(make_data().inputs.pixels[[row]]))
         F.cross_entropy(logits, make_data().target[[row]]).backward()
         norm = sum(float((one.grad**2).sum()) for one in fit.model.parameters()) ** 0.5
         assert norms[row].item() == pytest.approx(norm, rel=1e-4)

@@ -54,7 +54,7 @@ def test_the_mode_is_put_back_whatever_it_was():
 
 def test_images_larger_than_the_model_are_cut_in_the_centre():
     data = make_data()
-    data.images.size = 4
+    data.inputs.size = 4
     got = []
 
     class Seen(torch.nn.Module):
@@ -64,6 +64,6 @@ def test_images_larger_than_the_model_are_cut_in_the_centre():
 
     list(probe(Seen(), data))
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    centre = data.images.pixels[:, :, 2:6, 2:6].permute(0, 2, 3, 1).numpy() / 255
+    centre = data.inputs.pixels[:, :, 2:6, 2:6].permute(0, 2, 3, 1).numpy() / 255
     expected = torch.from_numpy((centre - mean) / std).permute(0, 3, 1, 2).float()
     torch.testing.assert_close(got[0], expected, rtol=1e-4, atol=1e-5)

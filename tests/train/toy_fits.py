@@ -9,16 +9,17 @@ from toy_models import dropout_net
 
 from dprune_cli.core.config import TrainConfig
 from dprune_cli.core.progress import Silent
+from dprune_cli.data.augment import ImageViews
 from dprune_cli.data.batch import split
 from dprune_cli.train.loop import Fit
 from dprune_cli.train.observe import RunInfo
-from dprune_cli.train.probe import LabelledImages
+from dprune_cli.train.probe import Labelled
 
 CPU = torch.device("cpu")
 CLASSES = len(SIZES)
 
 
-class MemoryImages:
+class MemoryImages(ImageViews):
     """`Images` over an array (N, S, S, 3)."""
 
     def __init__(self, pixels):
@@ -39,7 +40,7 @@ class MemoryImages:
 
 def make_data(sizes=SIZES, seed=0, weight=None):
     labels, pixels = make_images(sizes, seed)
-    return LabelledImages(MemoryImages(pixels), np.arange(len(labels)), torch.tensor(labels), weight)
+    return Labelled(MemoryImages(pixels), np.arange(len(labels)), torch.tensor(labels), weight)
 
 
 def make_validation():
@@ -85,4 +86,4 @@ def same(first, second):
 
 
 def without_seconds(history):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+    return [{name: value for name, value in row.items() if "seconds" not in name} for row in history]
