@@ -13,7 +13,7 @@ from dprune_cli.cli.options import Json, Talk, expand
 @expand
 def command(
     kind: Annotated[
-        str | None, typer.Argument(metavar="KIND", help="Only score, quota, picker or weighter.")
+        str | None, typer.Argument(metavar="KIND", help="Only score, quota, picker, sampler or weighter.")
     ] = None,
     *,
     json: Json = False,

@@ -21,6 +21,17 @@ def command(
     table: Annotated[
         str | None, typer.Option(metavar="TABLE", help="Train on the samples this table keeps.")
     ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[:param=value,...]",
+            help="Visit a part of DATA every epoch: rcap, rs2, infobatch, ... (dprune methods sampler).",
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="B", help="What an epoch of --sampler visits on average: 0.3, 30% or 5000."),
+    ] = None,
     weighter: Annotated[
         str | None,
         typer.Option(
@@ -58,6 +69,8 @@ def command(
         reading=reading,
         training=training,
         table=read_table(table) if table is not None else None,
+        sampler=sampler,
+        keep=keep,
         weighter=weighter,
         val=val or [],
         stretch=stretch,
@@ -69,6 +82,12 @@ def command(
         f"trained on {found['samples']} samples for {found['epochs']} epochs "
         f"in {found['seconds']:.1f} s: {output}"
     )
+    if sampler is not None:
+        terminal.note(
+            f"an epoch visited {found['visited']:.0f} samples ({percent(found['visited_fraction'])}) in "
+            f"{found['epoch_seconds']:.2f} s; all of them would have taken about "
+            f"{found['full_epoch_seconds']:.2f} s, {found['speedup']:.1f} times as long"
+        )
     if "val_accuracy" in found:
         terminal.note(
             f"validation accuracy {percent(found['val_accuracy'])}, "

@@ -81,11 +81,15 @@ def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
         [
             ("epoch", pa.int32()),
             ("seconds", pa.float64()),
+            ("plan_seconds", pa.float64()),
+            ("visit_seconds", pa.float64()),
             ("visited", pa.int64()),
             ("loss", pa.float64()),
             ("lr", pa.float64()),
             ("class_visited", pa.list_(pa.int64())),
             ("class_loss", pa.list_(pa.float64())),
+            ("group_visited", pa.list_(pa.int64())),
+            ("group_loss", pa.list_(pa.float64())),
             ("val_accuracy", pa.float64()),
             ("val_worst_class", pa.float64()),
         ]

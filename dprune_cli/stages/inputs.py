@@ -16,7 +16,8 @@ from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import BadSamplesError, DataError, UsageError
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.seeds import derive
-from dprune_cli.data.batch import Images
+from dprune_cli.data.augment import LAYOUT
+from dprune_cli.data.batch import Images, Inputs
 from dprune_cli.data.images import open_images
 from dprune_cli.data.memory import parse_memory
 from dprune_cli.io.dataset import open_samples
@@ -26,7 +27,7 @@ from dprune_cli.io.tar_pack import read_classes
 from dprune_cli.models.build import build_model, default_model
 from dprune_cli.models.weights import load_weights
 from dprune_cli.train.observe import RunInfo
-from dprune_cli.train.probe import LAYOUT, LabelledImages
+from dprune_cli.train.probe import Labelled
 
 _CHECK_SIZE = 32
 
@@ -152,17 +153,47 @@ def too_many_errors(samples: Samples, allowed: str) -> str | None:
     return None
 
 
-def labelled(samples: Samples, images: Images, weight: torch.Tensor | None = None) -> LabelledImages:
+def labelled(samples: Samples, inputs: Inputs, weight: torch.Tensor | None = None) -> Labelled:
     """All usable samples with their labels."""
     rows = np.flatnonzero(samples.ok())
-    return LabelledImages(images, rows, torch.from_numpy(samples.label.astype(np.int64)), weight)
+    return Labelled(inputs, rows, torch.from_numpy(samples.label.astype(np.int64)), weight)
 
 
 def run_info(samples: Samples, config: TrainConfig, epochs: int, device: torch.device) -> RunInfo:
     """What recorders and scores may know."""
     target = torch.from_numpy(np.where(samples.ok(), samples.label, -1).astype(np.int64)).to(device)
-    names = samples.classes
-    return RunInfo(samples.keys, target, len(names), epochs, config.seed, device, class_names=names)
+    group = None if samples.group is None else torch.from_numpy(samples.group.astype(np.int64)).to(device)
+    return RunInfo(
+        keys=samples.keys,
+        target=target,
+        classes=len(samples.classes),
+        epochs=epochs,
+        seed=config.seed,
+        device=device,
+        class_names=samples.classes,
+        group=group,
+        group_names=samples.groups,
+    )
+
+
+def with_validation(info: RunInfo, validation: Samples) -> RunInfo:
+    """The same with the classes and groups of validation data, groups by the ids of the training data."""
+    target = np.where(validation.ok(), validation.label, -1).astype(np.int64)
+    group = None
+    if validation.group is not None:
+        # The last place is for samples without a group, whose id is -1.
+        known = [*(_place(info.group_names, name) for name in validation.groups), -1]
+        group = torch.tensor(known)[torch.from_numpy(validation.group.astype(np.int64))].to(info.device)
+    return dataclasses.replace(
+        info,
+        validation=len(validation),
+        validation_target=torch.from_numpy(target).to(info.device),
+        validation_group=group,
+    )
+
+
+def _place(names: Sequence[str], name: str) -> int:
+    return list(names).index(name) if name in names else -1
 
 
 def make_model(

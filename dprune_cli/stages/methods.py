@@ -12,12 +12,19 @@ from dprune_cli.core.errors import UsageError
 from dprune_cli.core.registry import Registry
 from dprune_cli.pickers.base import PICKERS
 from dprune_cli.quotas.base import QUOTAS
+from dprune_cli.samplers.base import SAMPLERS
 from dprune_cli.scores.base import SCORES, Score
 from dprune_cli.train.hooks import Recorder
 from dprune_cli.train.observe import Field, Phase
 from dprune_cli.weighters.base import WEIGHTERS
 
-KINDS: dict[str, Registry[Any]] = {"score": SCORES, "quota": QUOTAS, "picker": PICKERS, "weighter": WEIGHTERS}
+KINDS: dict[str, Registry[Any]] = {
+    "score": SCORES,
+    "quota": QUOTAS,
+    "picker": PICKERS,
+    "sampler": SAMPLERS,
+    "weighter": WEIGHTERS,
+}
 _EPOCHS = 100
 
 

@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from dprune_cli.core.budget import round_half_up
+from dprune_cli.core.budget import parse_budget, round_half_up
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.progress import Progress
+from dprune_cli.data.batch import Images
 from dprune_cli.data.choose import choose_image_size
 from dprune_cli.io.outputs import part_path, whole_folder
 from dprune_cli.io.run_dir import CONFIG, RESUME, RunConfig, read_config
@@ -28,8 +29,8 @@ from dprune_cli.io.table import ScoreTable, check_keys
 from dprune_cli.stages import inputs
 from dprune_cli.stages.evaluate import load_validation
 from dprune_cli.stages.run_folder import check_run_output, describe_run, write_run
+from dprune_cli.stages.train_sampler import make_sampler, summarise_visits
 from dprune_cli.train.loop import Fit
-from dprune_cli.train.probe import LabelledImages
 from dprune_cli.train.recorders import VisitLog
 from dprune_cli.weighters.base import WEIGHTERS
 
@@ -45,6 +46,8 @@ class TrainRequest:
     reading: DataConfig = field(default_factory=DataConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
     table: ScoreTable | None = None
+    sampler: str | None = None
+    keep: str | None = None
     weighter: str | None = None
     val: Sequence[str] = ()
     stretch: Stretch = "none"
@@ -65,12 +68,14 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
     Raises:
         UsageError: an output that exists, options that contradict one another, an unfinished run with
             other options.
+        BudgetError: the sampler cannot meet the budget.
         DataError: no usable sample, one class only, a table that does not fit DATA.
     """
     request.training.check()
     weighter = WEIGHTERS.make(request.weighter) if request.weighter else None
     if weighter is not None and weighter.needs_validation and not request.val:
         raise UsageError(f"--weighter {request.weighter} goes by recall on validation data; give --val DATA")
+    sampler = make_sampler(request.sampler, request.keep, validated=bool(request.val))
     check_run_output(request.out, force=request.force)
     with whole_folder(request.out, force=request.force, resume=RESUME) as folder:
         device = inputs.pick_device(request.training.device)
@@ -86,23 +91,30 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
                 f"--weighter {request.weighter} goes by weights; give --table with some (select --weight-by)"
             )
         inputs.need_two_classes(samples)
+        config, visits = _schedule(request, int(samples.ok().sum()))
+        if sampler is not None:
+            # It starts again when training does; now is before anything was decoded.
+            sampler.start(inputs.run_info(samples, config, config.epochs, device), visits)
         samples, images = inputs.load_images(samples, reading, device, progress, size)
         inputs.need_two_classes(samples)
-        config = stretched(request, int(samples.ok().sum()))
+        config, visits = _schedule(request, int(samples.ok().sum()))
         run = describe_run(config, request.data, samples, images.size, device)
         run = dataclasses.replace(run, data={**run.data, **_options(request, samples, weight)})
         _begin(folder, run, request)
         info = inputs.run_info(samples, config, config.epochs, device)
+        validation = _validation(request, samples, images, progress)
         log = VisitLog()
         fit = Fit(
             model=inputs.make_model(config, len(samples.classes), images.size, 0, device, progress),
             data=inputs.labelled(samples, images, weight),
             config=config,
-            info=info,
+            info=info if validation is None else inputs.with_validation(info, validation[0]),
             progress=progress,
             recorders=[log],
+            sampler=sampler,
+            visits=visits,
             weighter=weighter,
-            validation=_validation(request, samples, images, progress),
+            validation=None if validation is None else inputs.labelled(*validation),
             state_file=folder / RESUME,
         )
         fit.train()
@@ -147,13 +159,23 @@ def kept(table: ScoreTable | None, samples: Samples) -> tuple[Samples, torch.Ten
     return samples.take(rows[order]), torch.from_numpy(weight[order]).float()
 
 
-def stretched(request: TrainRequest, count: int) -> TrainConfig:
+def _schedule(request: TrainRequest, count: int) -> tuple[TrainConfig, int | None]:
+    """The settings, and the samples of `count` that an epoch visits on average; None without `--keep`."""
+    visits = None if request.keep is None else parse_budget(request.keep).count(count)
+    density = keep_fraction(request.table, count) * (1 if visits is None else Fraction(visits, count))
+    return stretched(request, density), visits
+
+
+def stretched(request: TrainRequest, density: Fraction) -> TrainConfig:
     """The training settings with the schedule that `--stretch` asks for.
 
     `none`: as many epochs as without pruning (TDDS, Strategy-E). `iterations`: epochs / d, as many steps
-    (Strategy-P). `drop`: epochs * (0.5 + 0.5 d) / d, as DRoP's code has it; d is the keep fraction.
+    (Strategy-P). `drop`: epochs * (0.5 + 0.5 d) / d, as DRoP's code has it.
+
+    Args:
+        request: says which.
+        density: d, the share of all samples that an epoch visits.
     """
-    density = keep_fraction(request.table, count)
     epochs = request.training.epochs
     if request.stretch == "iterations":
         epochs = round_half_up(epochs / density)
@@ -171,6 +193,8 @@ def _options(request: TrainRequest, samples: Samples, weight: torch.Tensor | Non
     """What else the run depends on; the fingerprints tell tables that keep equally many samples apart."""
     return {
         "val": list(request.val),
+        "sampler": request.sampler,
+        "keep": request.keep,
         "weighter": request.weighter,
         "stretch": request.stretch,
         "fingerprint": samples.table().meta.fingerprint,
@@ -196,12 +220,11 @@ def _begin(folder: Path, run: RunConfig, request: TrainRequest) -> None:
 
 
 def _validation(
-    request: TrainRequest, samples: Samples, images: Any, progress: Progress
-) -> LabelledImages | None:
+    request: TrainRequest, samples: Samples, images: Images, progress: Progress
+) -> tuple[Samples, Images] | None:
     if not request.val:
         return None
-    found, opened = load_validation(request.val, request.reading, samples, images, progress)
-    return inputs.labelled(found, opened)
+    return load_validation(request.val, request.reading, samples, images, progress)
 
 
 def _trained_on(request: TrainRequest, config: TrainConfig, samples: Samples, log: VisitLog) -> ScoreTable:
@@ -227,12 +250,14 @@ def _summary(
     request: TrainRequest, config: TrainConfig, samples: Samples, history: list[dict[str, Any]]
 ) -> dict[str, Any]:
     last = history[-1]
-    summary = {
+    summary: dict[str, Any] = {
         "run": str(request.out),
         "samples": int(samples.ok().sum()),
         "epochs": config.epochs,
         "seconds": sum(row["seconds"] for row in history),
         "loss": last["loss"],
     }
+    if request.sampler is not None:
+        summary |= summarise_visits(history, summary["samples"])
     validated = ("val_accuracy", "val_worst_class")
     return summary | {name: last[name] for name in validated if name in last}

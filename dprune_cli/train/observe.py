@@ -66,6 +66,9 @@ class RunInfo:
         device: where recorders keep their state.
         validation: samples of validation data, 0 where there is none.
         class_names: names by id, for messages; may be empty.
+        group: (N,) group ids, -1 where unknown; None without groups.
+        group_names: names by id.
+        validation_target, validation_group: the same as `target` and `group`, of the validation data.
     """
 
     keys: Sequence[str]
@@ -76,6 +79,10 @@ class RunInfo:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     validation: int = 0
     class_names: Sequence[str] = ()
+    group: Tensor | None = None
+    group_names: Sequence[str] = ()
+    validation_target: Tensor | None = None
+    validation_group: Tensor | None = None
 
     @property
     def samples(self) -> int:

@@ -1,4 +1,4 @@
-"""SGD and its learning rate as a function of the step."""
+"""SGD, its learning rate as a function of the step, and what is said when it diverges."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dprune_cli.core.config import TrainConfig
+from dprune_cli.core.errors import DpruneError
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
@@ -44,3 +45,10 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Use `rate` for the next step."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def refuse_divergence(model: nn.Module, epoch: int, loss: float) -> None:
+    """`DpruneError` if the loss of an epoch, or a weight after it, is no longer a finite number."""
+    finite = all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+    if not (finite and math.isfinite(loss)):
+        raise DpruneError(f"training diverged in epoch {epoch} (loss {loss}); lower --lr or set --clip-norm")

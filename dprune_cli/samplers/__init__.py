@@ -1,0 +1,1 @@
+"""One dynamic pruning method a file: which samples each epoch of one training run visits."""
