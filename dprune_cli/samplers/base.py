@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,6 +35,7 @@ class EpochSampler(ABC):
         needs: what it goes by, in words.
         phase: the batches that it goes by; None if it looks at none.
         needs_budget: whether `--keep` has to be given.
+        fewer_full: what makes fewer epochs visit everything, in words.
         rows: (M,) the rows of usable samples, ascending; set by `start`.
         sizes: (E,) rows that each epoch visits; set by `start`.
     """
@@ -44,6 +44,7 @@ class EpochSampler(ABC):
     needs: ClassVar[str] = "nothing"
     phase: Phase | None = None
     needs_budget: ClassVar[bool] = True
+    fewer_full: ClassVar[str] = ""
     state: dict[str, Tensor]
     rows: NDArray[np.int64]
     sizes: NDArray[np.int64]
@@ -58,11 +59,27 @@ class EpochSampler(ABC):
         """(E,) rows to visit in every epoch, `visits` on average; `BudgetError` if that cannot be."""
         if visits is None:
             raise ValueError(f"{self.info.name} goes by a budget")
-        return spread_visits(visits, run.epochs, len(self.rows), self.full_epochs(run.epochs), self.info.name)
+        full, samples = self.full_epochs(run.epochs), len(self.rows)
+        least = self.least_visits(samples)
+        needed = -(-(samples * len(full) + least * (run.epochs - len(full))) // run.epochs)
+        if visits < needed:
+            whole = f"all {samples} samples in {len(full)} of {run.epochs} epochs and " if full else ""
+            rest = "any other" if full else "every epoch"
+            keep = -(-1000 * needed // samples) / 1000
+            raise BudgetError(
+                f"{self.info.name} visits {whole}at least {least} in {rest}, so on average it "
+                f"cannot visit {visits}; give --keep {keep:.3f} or more"
+                + (f", or {self.fewer_full}" if full and self.fewer_full else "")
+            )
+        return spread_visits(visits, run.epochs, samples, full)
 
     def full_epochs(self, epochs: int) -> Collection[int]:
         """The epochs 1 ... E that visit all samples whatever the budget."""
         return ()
+
+    def least_visits(self, samples: int) -> int:
+        """How few of M samples any other epoch may visit."""
+        return min(_LEAST, samples)
 
     def initial(self, run: RunInfo) -> dict[str, Tensor]:
         """The state before the first epoch."""
@@ -85,44 +102,24 @@ SAMPLERS: Registry[EpochSampler] = Registry("sampler", "dprune_cli.samplers")
 register = SAMPLERS.register
 
 
-def spread_visits(
-    visits: int, epochs: int, samples: int, full: Collection[int], name: str
-) -> NDArray[np.int64]:
+def spread_visits(visits: int, epochs: int, samples: int, full: Collection[int]) -> NDArray[np.int64]:
     """(E,) rows to visit in every epoch: all in the `full` ones, the rest evenly over the others.
 
     They sum to `visits` times `epochs`; where the rest does not divide evenly, earlier epochs get one more.
 
     Args:
-        visits: samples an epoch, on average over the run.
+        visits: samples an epoch, on average over the run; M or fewer, and enough for the full epochs.
         epochs: E.
         samples: M, all there are.
         full: epochs 1 ... E that visit all M.
-        name: of the sampler, for the message.
 
-    Raises:
-        BudgetError: the full epochs alone take more, or leave too little for the others.
-
-    >>> spread_visits(4, 5, 10, {1}, "ucb").tolist()
+    >>> spread_visits(4, 5, 10, {1}).tolist()
     [10, 3, 3, 2, 2]
     """
-    left = visits * epochs - samples * len(full)
-    others = epochs - len(full)
-    if left < _LEAST * others and not full:
-        raise BudgetError(f"{name}: batch norm needs {_LEAST} samples an epoch, not {visits}; keep more")
-    if left < _LEAST * others or (others == 0 and left):
-        least = Fraction(samples * len(full) + _LEAST * others, samples * epochs)
-        raise BudgetError(
-            f"{name} visits all {samples} samples in {len(full)} of {epochs} epochs, so on average it cannot "
-            f"visit {visits} an epoch; give --keep {_up(least)} or more, more --epochs, or fewer full epochs"
-        )
     sizes = np.full(epochs, samples, np.int64)
-    partial = [epoch - 1 for epoch in range(1, epochs + 1) if epoch not in full]
-    if partial:
-        sizes[partial] = left // others
-        sizes[partial[: left % others]] += 1
+    others = [epoch - 1 for epoch in range(1, epochs + 1) if epoch not in full]
+    if others:
+        left = visits * epochs - samples * len(full)
+        sizes[others] = left // len(others)
+        sizes[others[: left % len(others)]] += 1
     return sizes
-
-
-def _up(fraction: Fraction) -> str:
-    """A fraction in three decimals, rounded up, so that it is enough."""
-    return f"{-(-fraction * 1000 // 1) / 1000:.3f}"
