@@ -18,10 +18,8 @@ from dprune_cli.core.budget import allocate
 from dprune_cli.core.errors import UsageError
 from dprune_cli.core.info import End, MethodInfo
 from dprune_cli.core.registry import Registry
-from dprune_cli.metrics.allocation import error_rates
+from dprune_cli.metrics.allocation import error_rates, name_some
 from dprune_cli.metrics.ranking import Tie
-
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -152,17 +150,6 @@ def mean_errors(validation: Sequence[Validation], smoothing: float = 0) -> NDArr
     mean = np.full(count.shape[1], np.nan)
     np.divide(rate.sum(axis=0), seen.sum(axis=0), out=mean, where=seen.any(axis=0))
     return mean
-
-
-def name_some(chosen: NDArray[np.bool_], names: Sequence[str]) -> str:
-    """The names of the chosen strata, the first few of them if they are many.
-
-    >>> name_some(np.array([True, False, True]), ["cat", "dog", "eel"])
-    "'cat', 'eel'"
-    """
-    ids = np.flatnonzero(chosen)
-    shown = ", ".join(repr(names[k]) for k in ids[:_NAMED])
-    return shown if len(ids) <= _NAMED else f"{shown} and {len(ids) - _NAMED} more"
 
 
 def _allocation_warnings(

@@ -6,17 +6,23 @@ https://arxiv.org/abs/2404.05579.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dprune_cli.core.errors import DataError, UsageError
+from dprune_cli.core.errors import UsageError
 from dprune_cli.core.info import MethodInfo
-from dprune_cli.metrics.allocation import drop_weights
-from dprune_cli.quotas.base import QuotaInput, QuotaRule, mean_errors, name_some, register
+from dprune_cli.metrics.allocation import (
+    MissingClass,
+    absent_strata,
+    check_smoothing,
+    complete_errors,
+    drop_weights,
+    name_some,
+)
+from dprune_cli.quotas.base import QuotaInput, QuotaRule, mean_errors, register
 
 
 @register
@@ -39,11 +45,10 @@ class Drop(QuotaRule):
     info = MethodInfo(name="drop", title="DRoP", paper="https://arxiv.org/abs/2404.05579")
     needs: ClassVar[str] = "predictions of validation data (--val)"
     smoothing: float = 0
-    missing_class: Literal["error", "mean"] = "error"
+    missing_class: MissingClass = "error"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smoothing < math.inf:
-            raise UsageError(f"drop:smoothing={self.smoothing} is not a number of at least 0")
+        check_smoothing(self.smoothing)
 
     def weights(self, given: QuotaInput) -> NDArray[np.float64]:
         """(S,) N_k * e_k; 0 for a stratum without candidates, whose recall does not matter."""
@@ -53,24 +58,14 @@ class Drop(QuotaRule):
                 " and give --val val.parquet"
             )
         errors = mean_errors(given.validation, self.smoothing)
-        absent = self._absent(given)
-        if absent.any() and (self.missing_class == "error" or np.isnan(errors).all()):
-            raise DataError(
-                f"validation has no sample of {name_some(absent, given.names)}; add some, or give"
-                " drop:missing_class=mean to assume the mean error of the other classes"
-            )
-        if absent.any():
-            errors[absent] = errors[~np.isnan(errors)].mean()
+        errors = complete_errors(given.available, errors, given.names, self.missing_class)
         return drop_weights(given.available, errors)
 
     def warnings(self, given: QuotaInput) -> list[str]:
         """Names the classes whose recall was assumed."""
-        absent = self._absent(given)
+        absent = absent_strata(given.available, mean_errors(given.validation))
         if not absent.any():
             return []
         return [
             f"validation has no sample of {name_some(absent, given.names)}; took the mean error of the others"
         ]
-
-    def _absent(self, given: QuotaInput) -> NDArray[np.bool_]:
-        return np.isnan(mean_errors(given.validation)) & (given.available > 0)

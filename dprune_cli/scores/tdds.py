@@ -13,7 +13,6 @@ The paper's settings for CIFAR-100, schedule of 200 epochs:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
@@ -23,15 +22,7 @@ from dprune_cli.scores._windows import check_window
 from dprune_cli.scores.base import Score, register
 from dprune_cli.train.hooks import Recorder
 from dprune_cli.train.observe import RunInfo
-from dprune_cli.train.window_recorders import (
-    WindowChange,
-    absolute_change,
-    divergence,
-    root_of_squares,
-    sum_of_squares,
-)
-
-_FORMS = {"paper": (divergence, sum_of_squares), "authors": (absolute_change, root_of_squares)}
+from dprune_cli.train.window_recorders import Variant, tdds_change
 
 
 @register
@@ -63,13 +54,11 @@ class Tdds(Score):
     window: int = 10
     epochs: int | None = None
     decay: float = 0.9
-    variant: Literal["paper", "authors"] = "paper"
+    variant: Variant = "paper"
 
     def recorders(self, epochs: int) -> dict[str, Recorder]:
         """The unsteadiness in windows of K of the first T epochs."""
         check_window("tdds", self.window, epochs, 3, "two differences to compare")
-        if not 0 < self.decay <= 1:
-            raise UsageError(f"tdds:decay={self.decay} is not in (0, 1]; the newest window needs a weight")
         last = max(self.window, _share(epochs)) if self.epochs is None else self.epochs
         if last > epochs:
             raise UsageError(f"tdds:epochs={last} lies outside the schedule of {epochs} epochs")
@@ -78,9 +67,8 @@ class Tdds(Score):
                 f"tdds:epochs={last} is shorter than its windows of {self.window} epochs; give more, or a "
                 "smaller tdds:window"
             )
-        difference, spread = _FORMS[self.variant]
         watched = frozenset(range(1, last + 1))
-        return {"change": WindowChange(difference, spread, self.window, self.decay, epochs=watched)}
+        return {"change": tdds_change(self.window, self.decay, self.variant, watched)}
 
     def compute(self, run: RunInfo, *, change: Tensor) -> Tensor:  # type: ignore[override]
         """(N,) the moving average."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from dprune_cli.core.errors import UsageError
 from dprune_cli.train.observe import BatchObs, Phase, RunInfo
 from dprune_cli.train.recorders import TensorRecorder
 
@@ -19,6 +21,10 @@ _EPS = 1e-8
 
 Difference = Callable[[Tensor, Tensor], Tensor]
 Spread = Callable[[Tensor], Tensor]
+Variant = Literal["paper", "authors"]
+
+# Of a single difference there is no spread.
+_LEAST = 3
 
 
 def divergence(now: Tensor, before: Tensor) -> Tensor:
@@ -100,11 +106,37 @@ class WindowChange(TensorRecorder):
         ring[before % (self.window - 1), obs.index] = self.difference(now, last[obs.index].double()).float()
         last[obs.index] = now.float()
         visits[obs.index] = before + 1
-        full = obs.index[before + 1 >= self.window]
-        if len(full):
-            spread = self.spread(ring[:, full].double())
-            average[full] = self.decay * spread + (1 - self.decay) * average[full]
+        # Of all, full or not: to pick the full ones out, the host would have to wait for a GPU.
+        spread = self.spread(ring[:, obs.index].double())
+        old = average[obs.index]
+        moved = self.decay * spread + (1 - self.decay) * old
+        average[obs.index] = torch.where(before + 1 >= self.window, moved, old)
 
     def result(self) -> Tensor:
         """The moving average."""
         return torch.where(self.state["visits"] >= self.window, self.state["average"], float("nan"))
+
+
+def tdds_change(
+    window: int, decay: float, variant: Variant, epochs: frozenset[int] | None = None
+) -> WindowChange:
+    """What TDDS goes by: sums of squares of divergences as in the paper, or the forms of its authors' code.
+
+    Args:
+        window: K, visits of a window.
+        decay: weight of the newest window.
+        variant: `paper` or `authors`.
+        epochs: what is watched; None for all.
+
+    Raises:
+        UsageError: a window of fewer than two differences, or a decay outside (0, 1].
+    """
+    if window < _LEAST:
+        raise UsageError(
+            f"tdds:window={window} is too short for two differences to compare; give {_LEAST} or more"
+        )
+    if not 0 < decay <= 1:
+        raise UsageError(f"tdds:decay={decay} is not in (0, 1]; the newest window needs a weight")
+    if variant == "authors":
+        return WindowChange(absolute_change, root_of_squares, window, decay, epochs=epochs)
+    return WindowChange(divergence, sum_of_squares, window, decay, epochs=epochs)

@@ -7,7 +7,8 @@ import pytest
 
 from dprune_cli.core.errors import BudgetError, UsageError
 from dprune_cli.core.info import MethodInfo
-from dprune_cli.quotas.base import QuotaRule, Validation, mean_errors, name_some, quotas_for
+from dprune_cli.metrics.allocation import name_some
+from dprune_cli.quotas.base import QuotaRule, Validation, mean_errors, quotas_for
 
 
 @dataclass(frozen=True)
