@@ -55,7 +55,16 @@ def make_model(factory=dropout_net, seed=0):
 
 def make_info(data, epochs, seed=0):
     keys = make_keys() if len(data.target) == sum(SIZES) else [str(row) for row in range(len(data.target))]
-    return RunInfo(keys, data.target, CLASSES, epochs, seed, validation=sum(VALIDATION_SIZES))
+    validated = torch.tensor(make_images(VALIDATION_SIZES, 1)[0])
+    return RunInfo(
+        keys,
+        data.target,
+        CLASSES,
+        epochs,
+        seed,
+        validation=len(validated),
+        validation_target=validated,
+    )
 
 
 def make_config(**settings):

@@ -32,6 +32,7 @@ from dprune_cli.stages.select_weights import WEIGHT, weigh, without_old_weights
 RANDOM = "random"
 # Why a sample is not kept; the first that holds.
 REASONS = ["status", "no_score", "cutoff", "rank"]
+_STATUS, _NO_SCORE, _CUTOFF, _RANK = range(4)
 
 WantedEnd = Literal["high", "low", "middle", "hard", "easy"]
 
@@ -161,9 +162,9 @@ def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Sel
     scored = ok if values is None else ok & ~np.isnan(values)
     strata = find_strata(table, ok, request.keep, everywhere=request.everywhere)
     cut, cutoff = _leave_out(picker, table, np.flatnonzero(scored), strata, request.seed)
+    reasons = np.select([~ok, ~scored, cut], [_STATUS, _NO_SCORE, _CUTOFF], _RANK).astype(np.int32)
     keep = np.zeros(len(table), bool)
-    candidates = np.flatnonzero(scored & ~cut)
-    keep[_pick(table, picker, values, candidates, strata, np.flatnonzero(cut), request.seed)] = True
+    keep[_pick(table, picker, values, reasons, strata, request)] = True
     if cutoff is not None:
         progress.note(
             f"left out {cutoff['samples']} of {scored.sum()} samples, the hardest by {cutoff['by']!r} "
@@ -172,7 +173,6 @@ def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Sel
     if "keep" in table:
         progress.note(f"{table.source} holds a selection already; it is replaced")
     table = _with_weights(table, keep, request.weight_by, progress)
-    reasons = np.select([~ok, ~scored, cut], [0, 1, 2], 3).astype(np.int32)
     step = {
         "by": request.by,
         "pick": picker.info.name,
@@ -245,27 +245,32 @@ def _pick(
     table: ScoreTable,
     picker: Picker,
     values: NDArray[np.float64] | None,
-    candidates: NDArray[np.int64],
+    reasons: NDArray[np.int32],
     strata: Strata,
-    cut: NDArray[np.int64],
-    seed: int,
+    request: SelectRequest,
 ) -> NDArray[np.int64]:
-    """Rows that are kept: in every stratum as many candidates as its quota says; `cut` rows were left out."""
+    """Rows that are kept: in every stratum its quota, of those that only their rank may exclude."""
     kept = []
-    for number, rows in enumerate(strata.split(candidates)):
+    for number, rows in enumerate(strata.split(np.flatnonzero(reasons == _RANK))):
         count = int(strata.quotas[number])
         if count > len(rows):
-            fewer = int(np.count_nonzero(strata.stratum[cut] == number))
             raise BudgetError(
                 f"{table.source}: {count} samples of {strata.names[number]!r} are to be kept, but only "
-                f"{len(rows)} can be picked"
-                + (f"; the cutoff leaves out {fewer}: lower it, or keep less" if fewer else "")
+                f"{len(rows)} can be picked{_why_fewer(reasons[strata.stratum == number], request.by)}"
             )
         if count == 0:
             continue
         own = None if values is None else values[rows]
-        kept.append(rows[picker.pick(own, count, hashes_of(table, rows, seed), len(rows))])
+        kept.append(rows[picker.pick(own, count, hashes_of(table, rows, request.seed), len(rows))])
     return np.concatenate(kept) if kept else np.empty(0, np.int64)
+
+
+def _why_fewer(reasons: NDArray[np.int32], by: str) -> str:
+    """What a message says of the samples of a stratum that could not be picked whatever their rank."""
+    lacking, cut = (int(np.count_nonzero(reasons == reason)) for reason in (_NO_SCORE, _CUTOFF))
+    return (f"; {lacking} have no {by!r}: keep less, or go by another column" if lacking else "") + (
+        f"; the cutoff leaves out {cut}: lower it, or keep less" if cut else ""
+    )
 
 
 def _with_weights(

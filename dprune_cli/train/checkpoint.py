@@ -15,7 +15,7 @@ import torch
 
 from dprune_cli.core.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

@@ -146,7 +146,7 @@ class WindowStd(TensorRecorder):
 
 @dataclass(unsafe_hash=True)
 class VisitLog(TensorRecorder):
-    """(2, N): visits and last training loss of every sample; NaN where it was never visited."""
+    """(3, N): visits, last and mean training loss of every sample; the losses are NaN without a visit."""
 
     phase: Phase = Phase.TRAIN
     epochs: frozenset[int] | None = None
@@ -156,13 +156,16 @@ class VisitLog(TensorRecorder):
         return {
             "visits": torch.zeros(run.samples, dtype=torch.int64, device=run.device),
             "loss": torch.full((run.samples,), float("nan"), device=run.device),
+            "sum": torch.zeros(run.samples, dtype=torch.float64, device=run.device),
         }
 
     def update(self, obs: BatchObs) -> None:
-        """Count the visit and remember its loss."""
+        """Count the visit, remember its loss and add it to those before."""
         self.state["visits"][obs.index] += 1
         self.state["loss"][obs.index] = obs.loss
+        self.state["sum"][obs.index] += obs.loss.double()
 
     def result(self) -> Tensor:
-        """Visits and losses, as float64."""
-        return torch.stack([self.state["visits"].double(), self.state["loss"].double()])
+        """Visits, last losses and mean losses, as float64."""
+        visits, last = self.state["visits"].double(), self.state["loss"].double()
+        return torch.stack([visits, last, self.state["sum"] / visits])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -84,10 +86,26 @@ def test_windows_by_hand():
 
 
 def test_the_log_of_visits():
-    visits, loss = show(VisitLog(), VISITS[:5], 3)
+    found = show(VisitLog(), VISITS[:5], 3)
+    assert found.shape == (3, 3) and found.dtype == torch.float64
+    visits, last, mean = found
     assert visits.tolist() == [3.0, 2.0, 0.0]
-    assert loss[:2].tolist() == pytest.approx([-np.log(0.1), -np.log(0.75)], rel=1e-6)
-    assert loss[2].isnan()
+    assert last[:2].tolist() == pytest.approx([-np.log(0.1), -np.log(0.75)], rel=1e-6)
+    # Geometric means: the product of the probabilities of row 0 is 0.5 x 0.75 x 0.1 = 0.0375.
+    assert mean[:2].tolist() == pytest.approx([-np.log(0.0375) / 3, -np.log(0.1875) / 2], rel=1e-6)
+    assert last[2].isnan() and mean[2].isnan()
+
+
+def test_losses_are_summed_in_double_precision():
+    """In float32 a loss of 1e-4 would be lost beside 1e4, and a thousand of them are a tenth of a nat."""
+    log = VisitLog()
+    log.start(info(2))
+    for loss in [1e4, *[1e-4] * 1000]:
+        seen = observe(Phase.TRAIN, 1, torch.tensor([1]), torch.tensor([0]), torch.zeros(1, 2))
+        log.update(dataclasses.replace(seen, loss=torch.tensor([loss])))
+    visits, last, mean = log.result()[:, 1].tolist()
+    assert (visits, last) == (1001, pytest.approx(1e-4))
+    assert mean * 1001 == pytest.approx(1e4 + 0.1, abs=1e-6)
 
 
 @pytest.mark.parametrize(

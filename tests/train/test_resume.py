@@ -126,7 +126,7 @@ class Evil:
 
 def test_a_file_that_is_no_state_is_refused(tmp_path, capsys):
     path = tmp_path / "s.pt"
-    torch.save({"format": 1, "epoch": Evil()}, path)
+    torch.save({"format": 2, "epoch": Evil()}, path)
     with pytest.raises(DataError, match=r"s\.pt: this is no resume state; delete it"):
         load_state(path)
     assert capsys.readouterr().out == ""
@@ -136,7 +136,7 @@ def test_a_file_that_is_no_state_is_refused(tmp_path, capsys):
         path.write_bytes(raw)
         with pytest.raises(DataError, match="this is no resume state"):
             load_state(path)
-    for other in ({"format": 2}, [1, 2], {}):
+    for other in ({"format": 1}, [1, 2], {}):
         torch.save(other, path)
         with pytest.raises(DataError, match="another version"):
             load_state(path)
