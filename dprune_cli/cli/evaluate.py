@@ -7,19 +7,22 @@ from typing import Annotated
 import typer
 
 from dprune_cli.cli.console import Terminal, percent, print_json, print_result
-from dprune_cli.cli.options import Force, Json, Talk, expand
+from dprune_cli.cli.options import Force, FromFeatures, Json, Talk, expand
 from dprune_cli.core.config import DataConfig
 from dprune_cli.core.errors import UsageError
 
 
 @expand
 def command(
-    paths: Annotated[list[str], typer.Argument(metavar="RUN... DATA...", help="Run folders, then the data.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="RUN... [DATA...]", help="Run folders, then the data.")
+    ],
     *,
     output: Annotated[
         str | None,
         typer.Option("-o", "--output", metavar="TABLE", help="Write the predictions; - is standard output."),
     ] = None,
+    from_features: FromFeatures = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; default the GPU if there is one.")] = None,
     json: Json = False,
     force: Force = False,
@@ -33,13 +36,15 @@ def command(
     from dprune_cli.stages.inputs import check_errors, report_bad
 
     terminal = Terminal(talk)
-    runs, data = split_arguments(paths)
+    runs, data = split_arguments(paths, need_data=from_features is None)
     if output is not None and len(runs) > 1:
         raise UsageError("-o holds the predictions of one run; evaluate the runs apart")
     if output == "-" and json:
         raise UsageError("standard output cannot take both the table and --json; give -o FILE")
     check_table_output(output, force=force)
-    request = EvaluateRequest(runs=runs, data=data, reading=reading, device=device)
+    request = EvaluateRequest(
+        runs=runs, data=data, reading=reading, from_features=from_features, device=device
+    )
     samples, found = evaluate_runs(request, terminal)
     if output is not None:
         write_table(found[0].table, output, force=force)

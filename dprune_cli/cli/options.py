@@ -43,6 +43,17 @@ Val = Annotated[
     list[str] | None, typer.Option("--val", metavar="DATA", help="Validation data; may be repeated.")
 ]
 
+FEATURES = "Features"
+FromFeatures = Annotated[
+    Path | None,
+    typer.Option(
+        "--from-features",
+        metavar="FILE",
+        help="Features of any model instead of images; DATA may be left out.",
+        rich_help_panel=FEATURES,
+    ),
+]
+
 
 def _load_recipe(context: typer.Context, path: Path | None) -> Path | None:
     if path is not None:

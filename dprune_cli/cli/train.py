@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from dprune_cli.cli.console import Terminal, percent, print_json
-from dprune_cli.cli.options import Data, Force, Json, Recipe, Talk, Val, expand
+from dprune_cli.cli.options import FEATURES, Data, Force, FromFeatures, Json, Recipe, Talk, Val, expand
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import UsageError
 
@@ -39,6 +39,19 @@ def command(
         ),
     ] = None,
     val: Val = None,
+    from_features: FromFeatures = None,
+    from_val_features: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Features of the validation data.", rich_help_panel=FEATURES),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WIDTHS",
+            help="Hidden widths of the network on features, or none; default 512,256.",
+            rich_help_panel=FEATURES,
+        ),
+    ] = None,
     stretch: Annotated[
         Literal["none", "iterations", "drop"],
         typer.Option(help="Longer schedules for pruned data: epochs / d, or (0.5 + 0.5 d) / d of them."),
@@ -50,21 +63,20 @@ def command(
     training: TrainConfig,
     talk: Talk,
 ) -> None:
-    """Train a model on DATA, or on what a table keeps of it; an interrupted run goes on where it stopped."""
+    """Train on DATA or recorded features, or what a table keeps of them; an interrupted run goes on."""
     from dprune_cli.io.outputs import check_apart
     from dprune_cli.io.table import read_table
     from dprune_cli.stages.inputs import check_errors, report_bad
-    from dprune_cli.stages.train import TrainRequest
     from dprune_cli.stages.train import train as train_model
+    from dprune_cli.stages.train_request import TrainRequest
 
     terminal = Terminal(talk)
-    if not data:
-        raise UsageError("name the DATA to train on")
-    if table == "-" and "-" in data:
+    if table == "-" and "-" in (data or []):
         raise UsageError("DATA and --table cannot both come from standard input")
-    check_apart(output, [*data, *(val or [])])
+    files = [path for path in (from_features, from_val_features) if path is not None]
+    check_apart(output, [*(data or []), *(val or []), *files])
     request = TrainRequest(
-        data=data,
+        data=data or [],
         out=output,
         reading=reading,
         training=training,
@@ -73,6 +85,9 @@ def command(
         keep=keep,
         weighter=weighter,
         val=val or [],
+        from_features=from_features,
+        from_val_features=from_val_features,
+        head=head,
         stretch=stretch,
         force=force,
     )

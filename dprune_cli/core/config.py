@@ -51,6 +51,7 @@ class TrainConfig:
         "Model",
     )
     init: Path | None = option(None, "Start from these weights (.safetensors).", "Model")
+    freeze: bool = option(False, "Train the head alone; the rest stays as --init has it.", "Model")
     compile: bool = option(False, "Compile the model with torch.compile.", "Model")
     device: str | None = option(None, "cpu or cuda; default the GPU if there is one.", "Model")
     epochs: int = option(30, "Epochs of the schedule.", "Training")
@@ -73,6 +74,10 @@ class TrainConfig:
 
     def check(self) -> None:
         """`UsageError` for a value that makes no sense."""
+        if self.freeze and self.init is None:
+            raise UsageError(
+                "--freeze trains the head of a trained model alone; give its weights, --init FILE"
+            )
         positive = {
             "epochs": self.epochs,
             "lr": self.lr,

@@ -3,7 +3,7 @@
 RUN/model.safetensors   weights
 RUN/config.json         model, classes, image size, and how it was trained
 RUN/history.parquet     one row an epoch
-RUN/table.parquet       the score table it was trained on, with visits and last loss
+RUN/table.parquet       the score table it was trained on, with visits, last loss and mean_loss
 RUN/resume.pt           the resume state
 """
 
@@ -30,11 +30,22 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What must be known to use a trained model, and how it came about."""
+    """What must be known to use a trained model, and how it came about.
+
+    Attributes:
+        model: its name.
+        classes, groups: names by id.
+        image_size: side of the images that it takes; 0 for a model of recorded features.
+        features: D, the length of the features that it takes; None for a model of images.
+        training: the settings.
+        data: what it was trained on.
+        format: version of this file.
+    """
 
     model: str
     classes: list[str]
     image_size: int
+    features: int | None = None
     groups: list[str] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)

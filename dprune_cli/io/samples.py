@@ -6,6 +6,7 @@ Rows are numbered once, in sorted (shard, offset) order; a batch carries its row
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +24,13 @@ class Samples:
     """N samples of one data set.
 
     Attributes:
-        root: DATA exactly as typed, one entry an argument.
+        root: DATA exactly as typed, one entry an argument; empty where a recording stands in for DATA.
         base: folder that the shard names are relative to.
         shards: names of shards, or of image files, relative to `base`.
         keys: (N,) sample keys; unique among rows whose status is `ok`.
         label: (N,) class ids, -1 where unknown.
         group: (N,) group ids, -1 where unknown, or None if no group field was asked for.
-        shard: (N,) index into `shards`.
+        shard: (N,) index into `shards`, -1 without DATA.
         offset, size: (N,) byte span of all members of the sample in its shard; -1 for image files.
         image_offset, image_size: (N,) byte span of the encoded image alone; (0, file size) for image
             files; -1 where the sample has no image.
@@ -40,6 +41,7 @@ class Samples:
             precedes the damage.
         lost: shards that end inside a sample, or whose rest cannot be read; each counts as a bad sample.
         hint: what the user may have meant, if the labels look wrong; else empty.
+        recording: the file that they were read from, where there is no DATA; else empty.
     """
 
     root: list[str]
@@ -60,9 +62,21 @@ class Samples:
     damage: tuple[str, ...] = ()
     lost: int = 0
     hint: str = ""
+    recording: str = ""
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def source(self) -> str:
+        """Where they come from, in words."""
+        return " ".join(self.root) or self.recording
+
+    def named_groups(self) -> list[str | None] | None:
+        """(N,) names of groups, None where unknown; None if no group field was asked for."""
+        if self.group is None:
+            return None
+        return [self.groups[number] if number != MISSING else None for number in self.group.tolist()]
 
     def ok(self) -> NDArray[np.bool_]:
         """(N,) rows that can be used."""
@@ -92,7 +106,9 @@ class Samples:
         columns = {
             "key": pa.array(self.keys, pa.string()),
             "label": _nullable(self.label, pa.int32()),
-            "shard": pa.DictionaryArray.from_arrays(pa.array(self.shard), pa.array(self.shards, pa.string())),
+            "shard": pa.DictionaryArray.from_arrays(
+                _nullable(self.shard, pa.int32()), pa.array(self.shards, pa.string())
+            ),
             "offset": _nullable(self.offset, pa.int64()),
             "size": _nullable(self.size, pa.int64()),
             "status": pa.array(self.status.tolist(), pa.string()).dictionary_encode().cast(DICTIONARY),
@@ -103,12 +119,51 @@ class Samples:
         data = pa.table({name: columns[name] for name in order if name in columns})
         meta = TableMeta(
             fingerprint=fingerprint(data),
-            root=self.root[0] if len(self.root) == 1 else self.root,
+            root=self.root[0] if len(self.root) == 1 else self.root or None,
             classes=self.classes,
             groups=self.groups,
             reading=self.reading,
         )
-        return ScoreTable(data, meta, " ".join(self.root))
+        return ScoreTable(data, meta, self.source)
+
+
+def recorded_samples(
+    recording: str,
+    keys: list[str],
+    label: NDArray[np.int32],
+    classes: list[str],
+    group: NDArray[np.int32] | None = None,
+    groups: Sequence[str] = (),
+) -> Samples:
+    """The samples of a recording, without DATA: nothing is known of shards and offsets.
+
+    Args:
+        recording: the file.
+        keys: (N,) unique keys.
+        label: (N,) class ids.
+        classes: names by id.
+        group: (N,) group ids, -1 where unknown; None without groups.
+        groups: names by id.
+    """
+    nowhere = np.full(len(keys), MISSING, np.int64)
+    return Samples(
+        root=[],
+        base=Path(),
+        shards=[],
+        keys=keys,
+        label=label,
+        group=group,
+        shard=nowhere.astype(np.int32),
+        offset=nowhere,
+        size=nowhere,
+        image_offset=nowhere,
+        image_size=nowhere,
+        status=np.full(len(keys), OK, object),
+        classes=classes,
+        groups=list(groups),
+        reading={},
+        recording=recording,
+    )
 
 
 def _nullable(values: NDArray[np.integer], kind: pa.DataType) -> pa.Array:

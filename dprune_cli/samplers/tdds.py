@@ -37,14 +37,14 @@ class Tdds(TopSampler):
     the differences and windows of the authors' code; see the score `tdds`.
 
     K is 3, the least that gives two differences, where the paper has 10: that would take 10 / f epochs. The
-    period is 3 too. If it is shorter than the window, the visits that make a window come from different
-    selections, with gaps of many epochs between them. If it is longer, visits go to samples that have
-    their R already while others have none. So with another window give the same period.
+    period is K too. If it is shorter, the visits that make a window come from different selections, with
+    gaps of many epochs between them. If it is longer, visits go to samples that have their R already while
+    others have none.
 
     Memory O(N (C + K)) on the training device.
 
     Attributes:
-        period: epochs from one selection to the next.
+        period: epochs from one selection to the next; by default the window.
         warmup: epochs at the start that visit everything; the others visit less, so that the average holds.
         window: K, at least 3.
         decay: weight of the newest window, in (0, 1].
@@ -55,7 +55,6 @@ class Tdds(TopSampler):
         name="tdds", title="Temporal dual-depth score", paper="https://arxiv.org/abs/2311.13613"
     )
     needs: ClassVar[str] = "predictions of the visits"
-    period: int = 3
     window: int = 3
     decay: float = 0.9
     variant: Variant = "paper"
@@ -72,7 +71,9 @@ class Tdds(TopSampler):
 
     def initial(self, run: RunInfo) -> dict[str, Tensor]:
         """The trajectories, as `WindowChange` holds them."""
-        return {**super().initial(run), **self._change.initial(run)}
+        state = {**super().initial(run), **self._change.initial(run)}
+        self._every = self.period or self.window
+        return state
 
     def update(self, obs: BatchObs) -> None:
         """Take the new predictions into the trajectories."""

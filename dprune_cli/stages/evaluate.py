@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -18,15 +19,17 @@ from dprune_cli.core.config import DataConfig
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.progress import Progress
 from dprune_cli.data.augment import LAYOUT
-from dprune_cli.data.batch import Images, count_pieces
-from dprune_cli.io.run_dir import WEIGHTS, is_run, read_run
+from dprune_cli.data.batch import Images, Inputs, count_pieces
+from dprune_cli.io.run_dir import WEIGHTS, RunConfig, is_run, read_run
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
 from dprune_cli.metrics.classification import Summary, summarise
 from dprune_cli.metrics.groups import group_accuracy
 from dprune_cli.models.build import build_model
+from dprune_cli.models.heads import build_mlp
 from dprune_cli.models.weights import load_weights
 from dprune_cli.stages import inputs
+from dprune_cli.stages.feature_inputs import check_reading, check_width, keep_vectors, load_features
 from dprune_cli.train.probe import BATCH, probe
 
 
@@ -37,6 +40,7 @@ class EvaluateRequest:
     runs: Sequence[str]
     data: Sequence[str]
     reading: DataConfig = field(default_factory=DataConfig)
+    from_features: Path | None = None
     device: str | None = None
 
 
@@ -81,15 +85,22 @@ def _named(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float
     }
 
 
-def split_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Runs and DATA: the leading arguments that are run folders are runs, at least the first one."""
+def split_arguments(arguments: Sequence[str], *, need_data: bool = True) -> tuple[list[str], list[str]]:
+    """Runs and DATA: the leading arguments that are run folders are runs, at least the first one.
+
+    Args:
+        arguments: as typed.
+        need_data: whether there has to be DATA.
+    """
     if not is_run(arguments[0]):
         raise DataError(f"{arguments[0]}: this is no run folder; write dprune evaluate RUN... DATA...")
     count = 1
     while count < len(arguments) and is_run(arguments[count]):
         count += 1
     runs, data = list(arguments[:count]), list(arguments[count:])
-    if not data:
+    if not data and need_data:
+        for run in runs:
+            _check_kind(run, read_run(Path(run)), None)
         raise UsageError(f"no DATA after the run {runs[-1]}; write dprune evaluate RUN... DATA...")
     return runs, data
 
@@ -98,41 +109,94 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> tuple[Samples, lis
     """Evaluate one or several runs on the same data.
 
     Raises:
-        DataError: no run folder, no usable sample, runs that know different classes.
+        UsageError: images for a run on features, or the other way round.
+        DataError: no run folder, no usable sample, runs that know different classes, features that do not
+            match.
     """
     configs = [read_run(Path(run)) for run in request.runs]
     first = configs[0]
     for run, config in zip(request.runs, configs, strict=True):
         if config.classes != first.classes:
             raise DataError(f"{run} knows other classes than {request.runs[0]}; evaluate them apart")
+        _check_kind(run, config, request.from_features)
     device = inputs.pick_device(request.device)
-    samples = inputs.load_samples(request.data, request.reading, first.classes)
     evaluations = []
-    opened: tuple[int, Images] | None = None
-    for run, config in zip(request.runs, configs, strict=True):
-        if opened is None or opened[0] != config.image_size:
-            samples, images = inputs.load_images(
-                samples, request.reading, device, progress, config.image_size
-            )
-            opened = config.image_size, images
-        model = build_model(config.model, len(config.classes), config.image_size, seed=0)
-        fresh = load_weights(model, Path(run) / WEIGHTS)
-        if fresh:
-            raise DataError(f"{run}: its weights have no {fresh[0]} for these classes; train it again")
-        model = model.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
+    opened = _open(request, configs, device, progress)
+    for run, config, (samples, fed) in zip(request.runs, configs, opened, strict=True):
+        model = restore_model(run, config).to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
         amp = bool(config.training.get("amp", True))
-        pred, loss = predict(model, samples, opened[1], amp, progress)
+        pred, loss = predict(model, samples, fed, amp, progress)
         evaluations.append(_evaluation(run, samples, pred, loss))
     return samples, evaluations
 
 
+def restore_model(run: str, config: RunConfig) -> nn.Module:
+    """The trained model of a run, on the CPU.
+
+    Raises:
+        DataError: its weights are not those of its model.
+    """
+    if config.features is None:
+        model = build_model(config.model, len(config.classes), config.image_size, seed=0)
+    else:
+        model = build_mlp(config.model, config.features, len(config.classes), seed=0)
+    fresh = load_weights(model, Path(run) / WEIGHTS)
+    if fresh:
+        raise DataError(f"{run}: its weights have no {fresh[0]} for these classes; train it again")
+    return model
+
+
+def _check_kind(run: str, config: RunConfig, from_features: Path | None) -> None:
+    """`UsageError` for images where a run takes features, or the other way round."""
+    if config.features is not None and from_features is None:
+        raise UsageError(
+            f"{run} was trained on features; give --from-features FILE (score --record-features writes one)"
+        )
+    if config.features is None and from_features is not None:
+        raise UsageError(f"{run} was trained on images; name DATA in place of --from-features")
+
+
+def _open(
+    request: EvaluateRequest, configs: Sequence[RunConfig], device: torch.device, progress: Progress
+) -> Iterator[tuple[Samples, Inputs]]:
+    """For every run the samples and what its model is fed."""
+    if request.from_features is not None:
+        return _open_features(request, request.from_features, configs, device)
+    return _open_images(request, configs, device, progress)
+
+
+def _open_images(
+    request: EvaluateRequest, configs: Sequence[RunConfig], device: torch.device, progress: Progress
+) -> Iterator[tuple[Samples, Inputs]]:
+    # Opened anew where the size changes.
+    samples = inputs.load_samples(request.data, request.reading, configs[0].classes)
+    opened: tuple[int, Images] | None = None
+    for config in configs:
+        size = config.image_size
+        if opened is None or opened[0] != size:
+            samples, images = inputs.load_images(samples, request.reading, device, progress, size)
+            opened = size, images
+        yield samples, opened[1]
+
+
+def _open_features(
+    request: EvaluateRequest, path: Path, configs: Sequence[RunConfig], device: torch.device
+) -> Iterator[tuple[Samples, Inputs]]:
+    check_reading(request.data, request.reading)
+    samples, features = load_features(path, request.data, request.reading, configs[0].classes)
+    vectors = keep_vectors(samples, features, device)
+    for config in configs:
+        check_width(path, features, config.features or 0)
+        yield samples, vectors
+
+
 def predict(
-    model: nn.Module, samples: Samples, images: Images, amp: bool, progress: Progress
+    model: nn.Module, samples: Samples, fed: Inputs, amp: bool, progress: Progress
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """(N,) predicted classes, -1 where a sample cannot be used, and (N,) cross-entropies, NaN there."""
     pred = np.full(len(samples), -1, np.int32)
     loss = np.full(len(samples), np.nan, np.float32)
-    data = inputs.labelled(samples, images)
+    data = inputs.labelled(samples, fed)
     passes = probe(model, data, amp=amp)
     for obs in progress.track(passes, count_pieces(len(data.rows), BATCH), "evaluate"):
         rows = obs.index.cpu().numpy()

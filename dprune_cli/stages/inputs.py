@@ -25,6 +25,7 @@ from dprune_cli.io.problems import problems
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.tar_pack import read_classes
 from dprune_cli.models.build import build_model, default_model
+from dprune_cli.models.heads import freeze_backbone
 from dprune_cli.models.weights import load_weights
 from dprune_cli.train.observe import RunInfo
 from dprune_cli.train.probe import Labelled
@@ -113,7 +114,7 @@ def need_some(samples: Samples) -> None:
     """`DataError` unless at least one sample can be used."""
     if not samples.ok().any():
         counts = ", ".join(f"{count} {why}" for why, count in Counter(samples.status).most_common(3))
-        raise DataError(f"{' '.join(samples.root)}: no sample can be used ({counts}){_hint(samples)}")
+        raise DataError(f"{samples.source}: no sample can be used ({counts}){_hint(samples)}")
 
 
 def need_two_classes(samples: Samples) -> None:
@@ -122,7 +123,7 @@ def need_two_classes(samples: Samples) -> None:
     if len(found) == 1:
         name = samples.classes[found[0]]
         raise DataError(
-            f"{' '.join(samples.root)}: all {int(samples.ok().sum())} samples are of one class, {name!r}"
+            f"{samples.source}: all {int(samples.ok().sum())} samples are of one class, {name!r}"
             f"{_hint(samples)}"
         )
 
@@ -202,10 +203,22 @@ def make_model(
     """A freshly initialised model of run number `run`, or one that starts from `--init`."""
     name = model_name(config, device)
     model = build_model(name, classes, image_size, seed=derive(config.seed, "init", run))
+    return ready_model(model, config, device, progress)
+
+
+def ready_model(model: nn.Module, config: TrainConfig, device: torch.device, progress: Progress) -> nn.Module:
+    """A fresh model on its device, with the weights of `--init` and frozen but for its head if asked for.
+
+    Raises:
+        UsageError: it has no head to train, with `--freeze`.
+        DataError: the weights do not fit it.
+    """
     if config.init is not None:
         fresh = load_weights(model, config.init)
         if fresh:
             progress.note(f"{config.init} has other classes: {', '.join(fresh)} start afresh")
+    if config.freeze:
+        freeze_backbone(model)
     return model.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
 
 

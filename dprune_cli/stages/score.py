@@ -98,8 +98,8 @@ def _from_recording(request: ScoreRequest, scores: Sequence[Score], progress: Pr
             # A recording leaves out the samples that could not be decoded when it was made.
             samples = inputs.check_images(samples, request.reading, progress)
     recorded = score_recorded(request, scores, samples)
-    table = samples.table() if samples is not None else recorded.table()
     facts = {"recording": str(request.recording), "epochs": recorded.epochs}
+    table = recorded.samples.table()
     return ScoreResult(_table(table, request, recorded.outcomes, facts), samples)
 
 

@@ -89,7 +89,7 @@ def score_live(
                 progress.note(f"run {plan.number + 1} of {len(plans)}")
             model = inputs.make_model(request.training, classes, images.size, plan.number, device, progress)
             recorders = [*plan.recorders, *_logs(writer, plan, request.training.epochs)]
-            with _features(request, plan, val[0] if val else None) as logs:
+            with _features(request, plan, samples, val[0] if val else None) as logs:
                 fit = Fit(
                     model=model,
                     data=data,
@@ -140,14 +140,16 @@ def _logs(writer: TrajectoryWriter | None, plan: RunPlan, epochs: int) -> list[R
 
 
 @contextmanager
-def _features(request: ScoreRequest, plan: RunPlan, val: Samples | None) -> Iterator[list[Recorder]]:
+def _features(
+    request: ScoreRequest, plan: RunPlan, samples: Samples, val: Samples | None
+) -> Iterator[list[Recorder]]:
     """Recorders of run 0's features; what they saw is written when the block ends."""
     logs: dict[Path, FeatureLog] = {}
     epochs = request.training.epochs
     if plan.number == 0 and request.record_features is not None:
-        logs[request.record_features] = FeatureLog(epochs)
+        logs[request.record_features] = FeatureLog(epochs, groups=samples.named_groups())
     if plan.number == 0 and request.record_val_features is not None and val is not None:
-        logs[request.record_val_features] = FeatureLog(epochs, Phase.VALIDATION, val.keys)
+        logs[request.record_val_features] = FeatureLog(epochs, Phase.VALIDATION, val.keys, val.named_groups())
     yield list(logs.values())
     for path, log in logs.items():
         with whole_file(path, force=request.force) as part:

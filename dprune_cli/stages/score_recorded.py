@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError
 from dprune_cli.io.features import Features, read_features
-from dprune_cli.io.samples import Samples
-from dprune_cli.io.table import DICTIONARY, OK, ScoreTable, TableMeta
+from dprune_cli.io.samples import Samples, recorded_samples
 from dprune_cli.io.trajectory import Pass, Trajectory
 from dprune_cli.scores.base import Score
 from dprune_cli.stages.plan import Recording, check_recorded, plan_runs
@@ -30,31 +27,13 @@ class Recorded:
 
     Attributes:
         outcomes: of every score and run, NaN for samples that the recording leaves out.
-        keys, labels: the samples of the recording; only where there is no DATA.
-        classes: C.
+        samples: those of DATA, else of the recording.
         epochs: epochs recorded.
     """
 
     outcomes: Outcomes
-    keys: list[str]
-    labels: NDArray[np.int32]
-    classes: int
+    samples: Samples
     epochs: int
-
-    def table(self) -> ScoreTable:
-        """A score table without DATA: nothing is known of shards and offsets."""
-        count = len(self.keys)
-        data = pa.table(
-            {
-                "key": pa.array(self.keys, pa.string()),
-                "label": pa.array(self.labels, pa.int32()),
-                "shard": pa.nulls(count, DICTIONARY),
-                "offset": pa.nulls(count, pa.int64()),
-                "size": pa.nulls(count, pa.int64()),
-                "status": pa.array([OK] * count, pa.string()).dictionary_encode().cast(DICTIONARY),
-            }
-        )
-        return ScoreTable(data, TableMeta(classes=[str(number) for number in range(self.classes)]))
 
 
 def score_recorded(request: ScoreRequest, scores: Sequence[Score], samples: Samples | None) -> Recorded:
@@ -80,7 +59,7 @@ def score_recorded(request: ScoreRequest, scores: Sequence[Score], samples: Samp
         for score, watched in plan.needs.items():
             recorded = {name: recorder.result() for name, recorder in watched.items()}
             outcomes[score].append(compute(score, info, recorded))
-    return Recorded(dict(outcomes), found.keys, found.labels, found.classes, found.epochs)
+    return Recorded(dict(outcomes), found.recorded_samples() if samples is None else samples, found.epochs)
 
 
 class _Sources:
@@ -126,6 +105,19 @@ class _Sources:
             logits = embeddings
         return Recording(
             self.name, self.epochs, self.runs, logits, embeddings, with_logits, _fields(self.validation)
+        )
+
+    def recorded_samples(self) -> Samples:
+        """The recorded samples, where there is no DATA."""
+        known = self.features
+        names = known.classes if known and len(known.classes) == self.classes else None
+        return recorded_samples(
+            self.name,
+            self.keys,
+            self.labels,
+            names or [str(number) for number in range(self.classes)],
+            known.group if known else None,
+            known.groups if known else (),
         )
 
     def info(self, seed: int) -> RunInfo:

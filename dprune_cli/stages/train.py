@@ -1,15 +1,14 @@
-"""`dprune train`: a model on all of DATA, or on what a selection kept of it."""
+"""`dprune train`: a model on all of DATA or of recorded features, or on what a selection kept of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,41 +16,23 @@ import pyarrow.compute as pc
 import torch
 
 from dprune_cli.core.budget import parse_budget, round_half_up
-from dprune_cli.core.config import DataConfig, TrainConfig
+from dprune_cli.core.config import TrainConfig
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.progress import Progress
-from dprune_cli.data.batch import Images
-from dprune_cli.data.choose import choose_image_size
 from dprune_cli.io.outputs import part_path, whole_folder
 from dprune_cli.io.run_dir import CONFIG, RESUME, RunConfig, read_config
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable, check_keys
 from dprune_cli.stages import inputs
-from dprune_cli.stages.evaluate import load_validation
-from dprune_cli.stages.run_folder import check_run_output, describe_run, write_run
+from dprune_cli.stages.run_folder import check_run_output, write_run
+from dprune_cli.stages.train_features import FeatureSource
+from dprune_cli.stages.train_images import ImageSource
+from dprune_cli.stages.train_request import Source, TrainRequest
 from dprune_cli.stages.train_sampler import make_sampler, summarise_visits
+from dprune_cli.stages.visit_columns import describe_visits
 from dprune_cli.train.loop import Fit
 from dprune_cli.train.recorders import VisitLog
 from dprune_cli.weighters.base import WEIGHTERS
-
-Stretch = Literal["none", "iterations", "drop"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """What `dprune train` was asked for; see its options."""
-
-    data: Sequence[str]
-    out: Path
-    reading: DataConfig = field(default_factory=DataConfig)
-    training: TrainConfig = field(default_factory=TrainConfig)
-    table: ScoreTable | None = None
-    sampler: str | None = None
-    keep: str | None = None
-    weighter: str | None = None
-    val: Sequence[str] = ()
-    stretch: Stretch = "none"
-    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,20 +52,24 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
         BudgetError: the sampler cannot meet the budget.
         DataError: no usable sample, one class only, a table that does not fit DATA.
     """
-    request.training.check()
+    request.verify()
     weighter = WEIGHTERS.make(request.weighter) if request.weighter else None
-    if weighter is not None and weighter.needs_validation and not request.val:
-        raise UsageError(f"--weighter {request.weighter} goes by recall on validation data; give --val DATA")
-    sampler = make_sampler(request.sampler, request.keep, validated=bool(request.val))
+    if weighter is not None and weighter.needs_validation and not request.validated:
+        raise UsageError(
+            f"--weighter {request.weighter} goes by recall on validation data; give --val DATA, or "
+            "--from-val-features FILE with --from-features"
+        )
+    sampler = make_sampler(
+        request.sampler,
+        request.keep,
+        validated=request.validated,
+        stretched=request.stretch != "none",
+    )
     check_run_output(request.out, force=request.force)
     with whole_folder(request.out, force=request.force, resume=RESUME) as folder:
         device = inputs.pick_device(request.training.device)
-        classes = request.table.meta.classes or None if request.table is not None else None
-        reading = inputs.read_as(request.reading, request.table.meta.reading if request.table else {})
-        samples = inputs.load_samples(request.data, reading, classes, force=request.force)
-        inputs.need_some(samples)
-        # The size is judged by all of DATA, so that the final model sees what the query model saw.
-        size = reading.image_size or choose_image_size(samples)
+        source = _open_source(request, device, progress)
+        samples = source.index()
         samples, weight = kept(request.table, samples)
         if weighter is not None and weighter.needs_weights and weight is None:
             raise UsageError(
@@ -95,18 +80,18 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
         if sampler is not None:
             # It starts again when training does; now is before anything was decoded.
             sampler.start(inputs.run_info(samples, config, config.epochs, device), visits)
-        samples, images = inputs.load_images(samples, reading, device, progress, size)
+        samples, fed = source.open(samples)
         inputs.need_two_classes(samples)
         config, visits = _schedule(request, int(samples.ok().sum()))
-        run = describe_run(config, request.data, samples, images.size, device)
+        run = source.describe(config, samples)
         run = dataclasses.replace(run, data={**run.data, **_options(request, samples, weight)})
         _begin(folder, run, request)
         info = inputs.run_info(samples, config, config.epochs, device)
-        validation = _validation(request, samples, images, progress)
+        validation = source.validation(samples)
         log = VisitLog()
         fit = Fit(
-            model=inputs.make_model(config, len(samples.classes), images.size, 0, device, progress),
-            data=inputs.labelled(samples, images, weight),
+            model=source.make_model(config, len(samples.classes)),
+            data=inputs.labelled(samples, fed, weight),
             config=config,
             info=info if validation is None else inputs.with_validation(info, validation[0]),
             progress=progress,
@@ -118,9 +103,16 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
             state_file=folder / RESUME,
         )
         fit.train()
-        table = _trained_on(request, config, samples, log)
+        table = _trained_on(request, dataclasses.replace(config, model=run.model), samples, log)
         write_run(folder, run, fit.model, fit.history, table)
     return TrainResult(samples, _summary(request, config, samples, fit.history))
+
+
+def _open_source(request: TrainRequest, device: torch.device, progress: Progress) -> Source:
+    """What the model is trained on."""
+    if request.from_features is not None:
+        return FeatureSource(request, request.from_features, device, progress)
+    return ImageSource(request, device, progress)
 
 
 def kept(table: ScoreTable | None, samples: Samples) -> tuple[Samples, torch.Tensor | None]:
@@ -145,8 +137,9 @@ def kept(table: ScoreTable | None, samples: Samples) -> tuple[Samples, torch.Ten
     place = pc.index_in(keys, value_set=pa.array([samples.keys[row] for row in usable], pa.string()))
     if place.null_count:
         lost = keys.filter(pc.is_null(place))[0].as_py()
+        where = samples.recording or "DATA"
         raise DataError(
-            f"{table.source}: {place.null_count} of its kept samples are not in DATA, or not usable there "
+            f"{table.source}: {place.null_count} of its kept samples are not in {where}, or not usable there "
             f"(first {lost!r}); is it the table of another data set?{samples.hint}"
         )
     rows = usable[np.asarray(place.combine_chunks())]
@@ -219,17 +212,9 @@ def _begin(folder: Path, run: RunConfig, request: TrainRequest) -> None:
     run.write(folder)
 
 
-def _validation(
-    request: TrainRequest, samples: Samples, images: Images, progress: Progress
-) -> tuple[Samples, Images] | None:
-    if not request.val:
-        return None
-    return load_validation(request.val, request.reading, samples, images, progress)
-
-
 def _trained_on(request: TrainRequest, config: TrainConfig, samples: Samples, log: VisitLog) -> ScoreTable:
-    """The table it was trained on, with `visits` and the last `loss` of every sample."""
-    visits, loss = log.result().cpu().numpy()
+    """The table it was trained on, with `visits`, the last `loss` and the `mean_loss` of every sample."""
+    visits, loss, mean = log.result().cpu().numpy()
     table = request.table
     if table is None:
         table = samples.table()
@@ -242,8 +227,13 @@ def _trained_on(request: TrainRequest, config: TrainConfig, samples: Samples, lo
     table = table.with_columns(
         visits=pa.array(np.where(known, visits[place], 0), pa.int32()),
         loss=pa.array(loss[place], pa.float32(), mask=~known),
+        mean_loss=pa.array(mean[place], pa.float32(), mask=~known),
     )
-    return table.with_meta(table.meta.with_step("train", epochs=config.epochs))
+    about = describe_visits(request.sampler, request.keep, config)
+    meta = dataclasses.replace(table.meta, scores={**table.meta.scores, **about})
+    return table.with_meta(
+        meta.with_step("train", epochs=config.epochs, sampler=request.sampler, keep=request.keep)
+    )
 
 
 def _summary(

@@ -11,13 +11,16 @@ from dprune_cli.samplers.base import SAMPLERS, EpochSampler
 from dprune_cli.train.observe import Phase
 
 
-def make_sampler(spec: str | None, keep: str | None, *, validated: bool) -> EpochSampler | None:
+def make_sampler(
+    spec: str | None, keep: str | None, *, validated: bool, stretched: bool
+) -> EpochSampler | None:
     """The sampler that `--sampler` describes, None without one.
 
     Args:
         spec: `NAME[:param=value,...]`.
         keep: `--keep` as typed.
         validated: whether there is validation data.
+        stretched: whether the schedule goes by how much an epoch visits.
 
     Raises:
         UsageError: no such sampler or parameter, or options that do not go together.
@@ -35,8 +38,13 @@ def make_sampler(spec: str | None, keep: str | None, *, validated: bool) -> Epoc
     name = sampler.info.name
     if keep is None and sampler.needs_budget:
         raise UsageError(f"--sampler {name} goes by a budget; give --keep B, what an epoch visits")
+    if keep is None and stretched:
+        raise UsageError(f"--stretch goes by what an epoch visits; give --sampler {name} a budget, --keep B")
     if sampler.phase is Phase.VALIDATION and not validated:
-        raise UsageError(f"--sampler {name} goes by recall on validation data; give --val DATA")
+        raise UsageError(
+            f"--sampler {name} goes by recall on validation data; give --val DATA, or --from-val-features "
+            "FILE with --from-features"
+        )
     return sampler
 
 

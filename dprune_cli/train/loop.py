@@ -23,6 +23,7 @@ from dprune_cli.core.seeds import derive, numpy_rng
 from dprune_cli.data.batch import count_pieces
 from dprune_cli.models.compiled import compile_model
 from dprune_cli.models.head import EmbeddingTap
+from dprune_cli.models.heads import train_mode
 from dprune_cli.train.checkpoint import load_state, save_state
 from dprune_cli.train.hooks import EpochPlan, Recorder, Sampler, Weighter
 from dprune_cli.train.losses import sample_loss
@@ -135,8 +136,7 @@ class Fit:
     def _visit(self, epoch: int, plan: EpochPlan) -> dict[str, Any]:
         # Sorted, so that the order is a function of which rows they are alone.
         order = numpy_rng(self.config.seed, "order", self.run, epoch).permutation(np.sort(plan.rows))
-        # Every epoch takes an equal part of the schedule, however many steps it has: what later ones will
-        # visit need not be known, and the schedule ends where the run ends.
+        # Every epoch takes an equal part of the schedule, so what later ones will visit need not be known.
         steps = count_pieces(len(order), self.config.batch_size)
         generator = torch.Generator(self.device).manual_seed(self._seed("augment", epoch))
         watchers = watching(self.recorders, Phase.TRAIN, epoch)
@@ -145,7 +145,7 @@ class Fit:
         what = f"epoch {epoch}/{self.config.epochs}"
         batches = self.data.inputs.batches(order, self.config.batch_size)
         rate = 0.0
-        self.model.train()
+        train_mode(self.model)
         for number, (index, stored) in enumerate(self.progress.track(batches, steps, what)):
             index = index.to(self.device, non_blocking=True)
             viewed = self.view(stored, generator)

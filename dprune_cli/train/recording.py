@@ -45,14 +45,22 @@ class LogitsLog:
 class FeatureLog:
     """Collects embeddings and logits of the clean pass after one epoch; `write` saves them.
 
-    For the phase `VALIDATION` it has to be told the keys of the validation samples.
+    For the phase `VALIDATION` it has to be told the keys of the validation samples. `groups` are the names
+    of the groups of all samples of the phase, as `Samples.named_groups` gives them.
     """
 
     fields = frozenset({Field.EMBEDDING, Field.LOGITS})
 
-    def __init__(self, epoch: int, phase: Phase = Phase.PROBE, validation_keys: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        epoch: int,
+        phase: Phase = Phase.PROBE,
+        validation_keys: Sequence[str] = (),
+        groups: Sequence[str | None] | None = None,
+    ) -> None:
         self.phase = phase
         self.validation_keys = validation_keys
+        self.groups = groups
         self.epoch = epoch
         self.epochs: frozenset[int] | None = frozenset({epoch})
         self.state: dict[str, Tensor] = {}
@@ -61,6 +69,7 @@ class FeatureLog:
         """Forget everything."""
         self._seen: list[tuple[Tensor, ...]] = []
         self.keys = self.validation_keys if self.phase is Phase.VALIDATION else run.keys
+        self.classes = run.class_names
 
     def update(self, obs: BatchObs) -> None:
         """Keep a batch."""
@@ -74,5 +83,14 @@ class FeatureLog:
     def write(self, path: Path) -> None:
         """Save what was seen."""
         index, target, embedding, logits = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
-        keys = [self.keys[row] for row in index.tolist()]
-        write_features(path, keys, target.numpy(), embedding.numpy(), logits.numpy(), self.epoch)
+        rows = index.tolist()
+        write_features(
+            path,
+            [self.keys[row] for row in rows],
+            target.numpy(),
+            embedding.numpy(),
+            logits.numpy(),
+            self.epoch,
+            groups=None if self.groups is None else [self.groups[row] for row in rows],
+            classes=self.classes,
+        )

@@ -90,7 +90,11 @@ def fill(shard_table, folder_table, shard_folder, image_folder, tmp_path):
         ("evaluate nothing IMAGES", 3, "nothing: this is no run folder"),
         ("evaluate IMAGES IMAGES", 3, "this is no run folder"),
         ("evaluate", 2, "RUN"),
-        ("methods scores", 2, "no kind of method called 'scores'; kinds are score, quota, picker, weighter"),
+        (
+            "methods scores",
+            2,
+            "no kind of method called 'scores'; kinds are score, quota, picker, sampler, weighter",
+        ),
         ("selekt TABLE", 2, "did you mean 'select'"),
         ("select TABLE --bye random", 2, "--by"),
     ],

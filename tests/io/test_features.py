@@ -32,6 +32,61 @@ def test_what_is_written_is_read(tmp_path):
         assert np.array_equal(found.logits, logits[order])
 
 
+def test_groups_and_names_of_classes_are_written_too(tmp_path):
+    features, logits = np.arange(20, dtype=np.float32).reshape(5, 4), make_logits(1)[0]
+    groups, classes = ["w", None, "l", "w", "l"], ["ä", "b", "c"]
+    write_features(tmp_path / "f.parquet", KEYS, LABELS, features, logits, 1, groups, classes)
+    found = read_features(tmp_path / "f.parquet")
+    assert found.keys == ["a", "b", "c", "d", "e"] and found.groups == ["l", "w"]
+    assert found.group.tolist() == [-1, 0, 1, 0, 1] and found.group.dtype == np.int32
+    assert found.classes == classes and found.count_classes() == 3
+    write_features(tmp_path / "f.parquet", KEYS, LABELS, features, logits, 1)
+    found = read_features(tmp_path / "f.parquet")
+    assert found.group is None and found.groups == [] and found.classes == []
+    assert pq.read_schema(tmp_path / "f.parquet").names == ["key", "label", "features", "logits"]
+
+
+def test_groups_of_other_tools(tmp_path):
+    for values, kind, groups in (
+        ([10, 9, 10, None, 9], pa.int16(), ["9", "10"]),
+        (["y", "x", "y", None, "x"], pa.dictionary(pa.int8(), pa.string()), ["x", "y"]),
+        (["y", "x", "y", None, "x"], pa.large_string(), ["x", "y"]),
+    ):
+        found = read_features(write(tmp_path / "f.parquet", {**make_features(), "group": values}, group=kind))
+        assert found.groups == groups
+        assert found.group.tolist() == [0, 1, 1, 0, -1]  # a b c d e
+    columns = {**make_features(), "group": [0.5] * 5}
+    with pytest.raises(DataError, match="column 'group' holds double, neither names nor whole numbers"):
+        read_features(write(tmp_path / "f.parquet", columns))
+
+
+def test_how_many_classes_there_are(tmp_path):
+    columns = make_features()
+    assert read_features(write(tmp_path / "f.parquet", columns)).count_classes() == 3
+    columns["logits"] = [[0.0] * 7] * 5
+    assert read_features(write(tmp_path / "f.parquet", columns)).count_classes() == 7
+    del columns["logits"]
+    assert read_features(write(tmp_path / "f.parquet", columns)).count_classes() == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("{", "the class names in its metadata are not ours"),
+        ('{"a": 1}', "the class names in its metadata are not ours"),
+        ("[1, 2, 3]", "the class names in its metadata are not ours"),
+        ('["a", "b"]', "its 2 class names do not fit its labels or logits"),
+        ('["a", "b", "c", "d"]', "its 4 class names do not fit its labels or logits"),
+    ],
+)
+def test_names_of_classes_that_are_none(tmp_path, names, message):
+    path = write(tmp_path / "f.parquet", make_features())
+    table = pq.read_table(path).replace_schema_metadata({"dprune_classes": names})
+    pq.write_table(table, path)
+    with pytest.raises(DataError, match=rf"f\.parquet: {message}"):
+        read_features(path)
+
+
 def test_logits_are_optional(tmp_path):
     columns = make_features()
     del columns["logits"]
