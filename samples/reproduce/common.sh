@@ -129,12 +129,18 @@ wanted() {
     [[ $id == $only && $'\n'$known$'\n' != *$'\n'$id$'\n'* ]]
 }
 
+# look METHOD KEEP RUN: a script that wants to see more of a final model than its row defines it anew.
+look() {
+    :
+}
+
 # measure METHOD KEEP TRAIN-OPTION...: train the final model, test it on the folders of the array `judges`,
 # and add a row to the results. The model is deleted then: there are hundreds.
 measure() {
     local method=$1 keep=$2 run=$work/$1-$2
     shift 2
     step "$run" dprune train "$train" -o "$run" "${recipe[@]}" --seed "$seed" --stretch "$stretch" "$@"
+    look "$method" "$keep" "$run"
     dprune evaluate "$run" "${judges[@]}" --json --quiet | python "$here/record.py" add "$results" "$run" \
         --claim "$claim" --dataset "$dataset" --method "$method" --keep "$keep" --stretch "$stretch" \
         --seed "$seed" --run $mode --hardware "$hardware" --figure "$figure" --paper "$(paper "$method" "$keep")"

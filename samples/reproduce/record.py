@@ -4,8 +4,10 @@
     record.py known RESULTS --run full --stretch none    prints CLAIM/DATASET/METHOD/KEEP/SEED of its rows
     dprune evaluate RUN DATA --json | record.py add RESULTS RUN --claim ...    adds a row
 
-`accuracy`, `worst_class`, `gap`, `std` and the paper's number are in percent. `run` is `full` or `quick`:
-quick rows come from a part of the data, a tiny model and few epochs, and have no paper's number beside them.
+`accuracy`, `worst_class`, `gap`, `std` and the paper's number are in percent. `seconds` are those of
+planning and training visits over all epochs; rows from before they were measured have none. `run` is
+`full` or `quick`: quick rows come from a part of the data, a tiny model and few epochs, and have no paper's
+number beside them.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 IDENTITY = ["claim", "dataset", "method", "keep", "stretch", "seed", "run"]
 FIGURES = ["accuracy", "worst_class", "gap", "std"]
 PAPER = ["paper_figure", "paper", "paper_spread"]
-COLUMNS = [*IDENTITY, "model", "epochs", *FIGURES, *PAPER, "dprune", "torch", "hardware"]
+COLUMNS = [*IDENTITY, "model", "epochs", *FIGURES, "seconds", *PAPER, "dprune", "torch", "hardware"]
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -88,13 +92,20 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def training_seconds(folder: Path) -> str:
+    """What planning and training visits took in all epochs of a run, without validation and clean passes."""
+    history = pq.read_table(folder / "history.parquet", columns=["plan_seconds", "visit_seconds"])
+    return f"{sum(sum(column.to_pylist()) for column in history.columns):.1f}"
+
+
 def make_row(
-    given: argparse.Namespace, found: Mapping[str, Any], config: Mapping[str, Any]
+    given: argparse.Namespace, found: Mapping[str, Any], config: Mapping[str, Any], seconds: str
 ) -> dict[str, str]:
-    """A row from the command line, the output of `evaluate --json` and the run's config.json."""
+    """A row from the command line, the output of `evaluate --json`, the run's config.json and its seconds."""
     row = {name: getattr(given, name) for name in IDENTITY}
     row |= {"model": config["model"], "epochs": str(config["training"]["epochs"])}
     row |= {name: f"{100 * found[name]:.2f}" for name in FIGURES}
+    row["seconds"] = seconds
     mean, spread = split_paper(given.paper if given.run == "full" else "")
     row |= {"paper_figure": given.figure if mean else "", "paper": mean, "paper_spread": spread}
     return row | {"dprune": version("dprune-cli"), "torch": version("torch"), "hardware": given.hardware}
@@ -159,7 +170,7 @@ def add_measured(given: argparse.Namespace, measured: str) -> None:
     if not measured.strip():
         raise ValueError(f"there is no measurement of {given.folder}")
     config = json.loads((given.folder / "config.json").read_text("utf-8"))
-    row = make_row(given, json.loads(measured), config)
+    row = make_row(given, json.loads(measured), config, training_seconds(given.folder))
     new = add_row(given.results, row)
     said = f"accuracy {row['accuracy']} %, worst class {row['worst_class']} %" if new else "there already"
     print(f"= {row['claim']}/{row['dataset']}/{row['method']}/{row['keep']}/{row['seed']}: {said}")

@@ -14,10 +14,27 @@ from pathlib import Path
 
 Row = Mapping[str, str]
 
-TITLES = {"tdds": "TDDS", "drop": "DRoP", "adapruner": "AdaPruner", "scores": "Every score"}
+TITLES = {
+    "tdds": "TDDS",
+    "drop": "DRoP",
+    "adapruner": "AdaPruner",
+    "scores": "Every score",
+    "samplers": "Every sampler",
+}
 # What the claim is about; the first is what the paper's numbers are of.
-FIGURES = {"drop": ["worst_class", "accuracy"], "scores": ["accuracy", "worst_class"]}
-WORDS = {"worst_class": "worst-class accuracy", "accuracy": "accuracy"}
+FIGURES = {
+    "drop": ["worst_class", "accuracy"],
+    "scores": ["accuracy", "worst_class"],
+    "samplers": ["accuracy", "worst_class", "seconds"],
+}
+WORDS = {
+    "worst_class": "worst-class accuracy",
+    "accuracy": "accuracy",
+    "seconds": "seconds of training",
+}
+# What is not in percent, as the note above all tables has it.
+UNITS = {"seconds": "not in percent but in seconds, of planning and training visits in all epochs"}
+DIGITS = {"seconds": 1}
 PART = ["claim", "dataset", "model", "stretch"]
 NOTE_FULL = "In percent: mean over the seeds (lowest - highest) [the paper's number]."
 NOTE_QUICK = (
@@ -34,20 +51,23 @@ def read_rows(path: Path, run: str) -> list[Row]:
 
 
 def cell(rows: Sequence[Row], figure: str) -> str:
-    """One cell from the rows of its seeds; empty without any.
+    """One cell from the rows of its seeds; empty where nothing was measured.
 
     >>> rows = [{"accuracy": "91.00"}, {"accuracy": "92.50"}]
     >>> cell(rows, "accuracy"), cell(rows[:1], "accuracy"), cell([], "accuracy")
     ('91.75 (91.00 - 92.50)', '91.00', '')
     >>> cell([{**rows[0], "paper_figure": "accuracy", "paper": "91.30", "paper_spread": "0.25"}], "accuracy")
     '91.00 [91.30+-0.25]'
+    >>> cell([{"seconds": "12.3"}, {"seconds": "12.9"}, {"seconds": ""}], "seconds")
+    '12.6 (12.3 - 12.9)'
     """
-    if not rows:
+    values = [float(row[figure]) for row in rows if row[figure]]
+    if not values:
         return ""
-    values = [float(row[figure]) for row in rows]
-    text = f"{sum(values) / len(values):.2f}"
+    digits = DIGITS.get(figure, 2)
+    text = f"{sum(values) / len(values):.{digits}f}"
     if len(values) > 1:
-        text += f" ({min(values):.2f} - {max(values):.2f})"
+        text += f" ({min(values):.{digits}f} - {max(values):.{digits}f})"
     for row in rows:
         if row.get("paper_figure") == figure:
             spread = f"+-{row['paper_spread']}" if row["paper_spread"] else ""
@@ -79,9 +99,10 @@ def describe(rows: Sequence[Row], figure: str) -> str:
     epochs = " ".join(sorted({row["epochs"] for row in rows}, key=int))
     seeds = " ".join(sorted({row["seed"] for row in rows}, key=int))
     made_by = sorted({f"{row['hardware']}, dprune {row['dprune']}, torch {row['torch']}" for row in rows})
+    unit = f"; {UNITS[figure]}" if figure in UNITS else ""
     return (
         f"{title}, {first['dataset']}, {first['model']}, {epochs} epochs{stretch}, seeds {seeds} "
-        f"({'; '.join(made_by)})"
+        f"({'; '.join(made_by)}){unit}"
     )
 
 

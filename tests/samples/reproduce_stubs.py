@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 KIT = Path(__file__).parents[2] / "samples" / "reproduce"
-SCRIPTS = ["tdds", "drop", "adapruner", "scores"]
+SCRIPTS = ["tdds", "drop", "adapruner", "scores", "samplers"]
 
 # Makes what the command would have written, so that later steps find it.
 _DPRUNE = """#!/usr/bin/env bash
@@ -27,6 +27,7 @@ done
 [ $command != evaluate ] || echo '{}'
 """
 _PYTHON = """#!/usr/bin/env bash
+[[ $1 != */correlation.py ]] || echo "$2"
 case $2 in
     hardware) echo "a GPU" ;;
     known) printf '%s' "$KNOWN" ;;

@@ -8,12 +8,17 @@ import subprocess
 from collections import Counter
 
 import pytest
+import torch
 import typer
 from reproduce_stubs import KIT, SCRIPTS, make_data, options_of, rehearse
 
 from dprune_cli.cli.app import app
+from dprune_cli.core.errors import BudgetError
 from dprune_cli.quotas.base import QUOTAS
+from dprune_cli.samplers.base import SAMPLERS
 from dprune_cli.scores.base import SCORES
+from dprune_cli.stages.train_sampler import make_sampler
+from dprune_cli.train.observe import RunInfo
 from dprune_cli.weighters.base import WEIGHTERS
 
 DENSITIES = ["0.1", "0.5", "0.9"]
@@ -29,6 +34,7 @@ def parse(words):
 
 # All of it would be 280 models.
 PART_OF = {"tdds": "*", "drop": "drop/*/*/?.[0159]/0", "adapruner": "*", "scores": "*"}
+PART_OF |= {"samplers": "*"}
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +68,8 @@ def test_dprune_has_every_option_and_method(script, rehearsed):
             QUOTAS.make(found["method"])
         if words[0] == "train" and found["weighter"]:
             WEIGHTERS.make(found["weighter"])
+        if words[0] == "train":
+            make_sampler(found["sampler"], found["keep"], validated=bool(found["val"]), stretched=False)
 
 
 def test_tdds_trains_with_the_papers_numbers(rehearsed):
@@ -251,3 +259,56 @@ def test_every_score_is_compared_with_random(rehearsed):
     methods = {*SCORES.names(), "tdds_weights", "ccs"}
     assert made == Counter([("full", "1.0"), *itertools.product(methods, ["0.5", "0.3", "0.1"])])
     assert not any(row["paper"] for row in rows)
+
+
+# Beside every sampler with its defaults.
+VARIANTS = {"rcap_class": "rcap:aggregate=class", "rcap_beta0.25": "rcap:beta=0.25"}
+
+
+def start_sampler(spec, keep, epochs, samples):
+    """Start it on ten unequal classes; raises if it cannot meet the budget."""
+    pattern = torch.repeat_interleave(torch.arange(10), torch.arange(10, 0, -1))
+    target = pattern[torch.arange(samples) % len(pattern)]
+    keys = [str(row) for row in range(samples)]
+    run = RunInfo(keys, target, 10, epochs, validation=len(pattern), validation_target=pattern)
+    SAMPLERS.make(spec).start(run, round(float(keep) * samples))
+
+
+def trained_with_samplers(commands):
+    """Method, keep fraction and parameters of the `train` commands that name a sampler."""
+    found = [parse(words) for words in commands if words[0] == "train"]
+    return [(*one["output"].name.rsplit("-", 1), one) for one in found if one["sampler"]]
+
+
+def test_every_sampler_is_compared_with_all_data(rehearsed):
+    commands, rows = rehearsed["samplers"]
+    methods = {*SAMPLERS.names(), *VARIANTS}
+    cells = {("full", "1.0"), *itertools.product(methods, ["0.5", "0.3", "0.1"])} - {("infobatch", "0.1")}
+    assert Counter((row["method"], row["keep"]) for row in rows) == Counter(cells)
+    assert {row["claim"] for row in rows} == {"samplers"} and not any(row["paper"] for row in rows)
+    (tail,) = (parse(words) for words in commands if words[0] == "quota")
+    assert (tail["method"], tail["keep"]) == ("longtail:factor=10", "10000")
+    trained = trained_with_samplers(commands)
+    assert {(method, keep) for method, keep, _ in trained} == cells - {("full", "1.0")}
+    for method, keep, found in trained:
+        assert (found["sampler"], found["keep"]) == (VARIANTS.get(method, method), keep)
+        assert (found["model"], found["epochs"], found["table"]) == ("tiny", 20, None)
+        assert [path.rpartition("/")[2] for path in found["val"]] == (["val"] if method == "drop" else [])
+
+
+def test_every_sampler_can_meet_its_budget_but_for_the_cell_that_is_left_out(rehearsed, tmp_path):
+    quick, _ = rehearse("samplers", tmp_path, "--quick", "--seeds", "0")
+    for commands, samples in ((rehearsed["samplers"][0], 10000), (quick, 1000)):
+        for _, keep, found in trained_with_samplers(commands):
+            start_sampler(found["sampler"], keep, found["epochs"], samples)
+    with pytest.raises(BudgetError):
+        start_sampler("infobatch", "0.1", 20, 10000)
+
+
+def test_correlations_are_printed_before_a_run_of_rcap_is_deleted(tmp_path):
+    _, rows = rehearse("samplers", tmp_path, "--seeds", "7", "--only", "samplers/*/r*/0.3/*")
+    assert {row["method"] for row in rows} == {"random", "rs2", "rcap", *VARIANTS}
+    work = tmp_path / "out" / "full" / "samplers" / "cifar10" / "7"
+    noted = (work / "correlation.txt").read_text().split()
+    assert noted == [f"{work}/{method}-0.3" for method in ("rcap", *VARIANTS)]
+    assert not list(work.glob("rcap*"))

@@ -155,6 +155,7 @@ def row(**given):
     plain |= {"claim": "tdds", "dataset": "cifar10", "method": "tdds", "keep": "0.1", "stretch": "none"}
     plain |= {"seed": "0", "run": "full", "model": "resnet18", "epochs": "200"}
     plain |= {"accuracy": "85.00", "worst_class": "70.00", "gap": "20.00", "std": "7.00"}
+    plain |= {"seconds": "12.3"}
     plain |= {"paper_figure": "accuracy", "paper": "85.46", "dprune": "1", "torch": "2", "hardware": "a GPU"}
     return {**plain, **given}
 
@@ -199,14 +200,19 @@ def test_a_row_is_in_percent_and_quick_ones_have_no_paper(run, paper):
     names = dict.fromkeys(record.IDENTITY, "x") | {"run": run, "hardware": "a CPU"}
     given = argparse.Namespace(**names, figure="accuracy", paper="85.46+-0.21")
     found = {"accuracy": 0.85, "worst_class": 0.7, "gap": 0.2, "std": 0.06666}
-    made = record.make_row(given, found, {"model": "tiny", "training": {"epochs": 4}})
+    made = record.make_row(given, found, {"model": "tiny", "training": {"epochs": 4}}, "12.3")
     assert [made[name] for name in record.FIGURES] == ["85.00", "70.00", "20.00", "6.67"]
     assert tuple(made[name] for name in record.PAPER) == paper
-    assert (
-        (made["model"], made["epochs"]) == ("tiny", "4")
-        and list(made) != []
-        and set(made) == set(record.COLUMNS)
+    assert (made["model"], made["epochs"], made["seconds"]) == ("tiny", "4", "12.3") and set(made) == set(
+        record.COLUMNS
     )
+
+
+def test_the_seconds_of_a_row_are_those_of_planning_and_visits(tmp_path):
+    columns = {"seconds": [9.0, 9.0], "plan_seconds": [0.5, 0.25], "visit_seconds": [2.0, 3.5]}
+    pq.write_table(pa.table(columns), tmp_path / "history.parquet")
+    assert record.training_seconds(tmp_path) == "6.2"
+    assert record.COLUMNS.index("seconds") == record.COLUMNS.index("std") + 1
 
 
 def test_known_rows_are_those_of_the_same_kind(tmp_path, capsys):
@@ -262,6 +268,26 @@ def test_claims_about_the_worst_class_show_it_first():
     assert worst < text.index("| tdds | 70.00 [45.40] |") < average < text.index("| tdds | 85.00 |")
 
 
+def test_samplers_are_compared_in_seconds_too_and_the_table_says_so():
+    rows = [
+        row(claim="samplers", method="rcap", paper="", paper_figure=""),
+        row(claim="samplers", method="rcap", seed="1", seconds="12.9", paper="", paper_figure=""),
+        row(claim="samplers", method="rs2", keep="0.3", seconds="", paper="", paper_figure=""),
+    ]
+    text = table.render(rows)
+    lines = text.splitlines()
+    titles = [line for line in lines if line.startswith("**")]
+    assert [title.split("**")[1] for title in titles] == [
+        "Every sampler: accuracy",
+        "Every sampler: worst-class accuracy",
+        "Every sampler: seconds of training",
+    ]
+    assert ["not in percent but in seconds" in title for title in titles] == [False, False, True]
+    after = lines[lines.index(titles[2]) :]
+    assert after[4:6] == ["| rcap |  | 12.6 (12.3 - 12.9) |", "| rs2 |  |  |"]
+    assert "| rcap |  | 85.00 (85.00 - 85.00) |" in text and lines[0] == table.NOTE_FULL
+
+
 def test_full_and_quick_runs_are_never_in_one_table(tmp_path, capsys):
     path = tmp_path / "results.csv"
     record.add_row(path, row(run="quick", accuracy="11.11", paper="", paper_figure=""))
@@ -283,6 +309,8 @@ def test_the_shipped_results_can_be_read_and_shown():
         assert found["run"] in ("full", "quick") and (found["run"] == "full" or not found["paper"])
         assert 0 <= float(found["worst_class"]) <= float(found["accuracy"]) <= 100
         assert "/" not in found["hardware"]
+        # Those of other claims are from before seconds were measured, or after.
+        assert float(found["seconds"]) > 0 if found["claim"] == "samplers" or found["seconds"] else True
     for quick in (False, True):
         table.render([found for found in rows if (found["run"] == "quick") is quick], quick=quick)
 
@@ -335,6 +363,7 @@ def test_a_script_measures_resumes_and_records(tmp_path):
         assert len(found) == rows
     assert [one["method"] for one in found] == ["random", "tdds"]
     assert {(one["model"], one["epochs"], one["run"]) for one in found} == {("tiny", "4", "quick")}
+    assert all(float(one["seconds"]) > 0 for one in found)
     # Weights by score: mean 1 over the kept.
     chosen = pq.read_table(next(tmp_path.rglob("tdds-0.1.parquet"))).to_pandas()
     assert chosen.weight[chosen.keep].mean() == pytest.approx(1, abs=1e-5)
