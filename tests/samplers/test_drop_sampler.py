@@ -218,6 +218,10 @@ def test_groups_that_are_missing():
         started(spec, **validated, **PLACES)
     with pytest.raises(DataError, match="validation has no sample of 'water'; add some"):
         started(spec, **validated, **PLACES, validation_group=torch.zeros(12).long())
+    # Samples on water that could not be read do not count.
+    seen, target = torch.tensor([0] * 10 + [1] * 2), torch.tensor([0] * 10 + [-1] * 2)
+    with pytest.raises(DataError, match="validation has no sample of 'water'"):
+        started(spec, **validated, **PLACES, validation_group=seen, validation_target=target)
     # With no group known at all there is no mean either.
     with pytest.raises(DataError, match="validation has no sample of 'land', 'water'"):
         started(f"{spec},missing_class=mean", **validated, **PLACES, validation_group=torch.full((12,), -1))

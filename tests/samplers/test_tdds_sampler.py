@@ -68,6 +68,7 @@ def test_the_score_by_hand(variant, expected):
         "tdds",
         "tdds:period=1",
         "tdds:variant=authors,decay=0.5",
+        "tdds:window=4",
         "tdds:window=4,period=5",
         "tdds:warmup=3",
         "tdds:warmup=1,period=2",
@@ -76,12 +77,12 @@ def test_the_score_by_hand(variant, expected):
 def test_selections_are_those_of_a_reference(spec):
     epochs = 20
     sampler, logits = start_sampler(spec, 26, epochs=epochs), draw_logits(epochs)
-    plans = drive(sampler, logits)
+    plans, period = drive(sampler, logits), sampler.period or sampler.window
     visits, last, by_score = [[] for _ in range(N)], None, 0
     for epoch, plan in enumerate(plans, 1):
         rows, size = set(plan), int(sampler.sizes[epoch - 1])
         assert len(rows) == len(plan) == size
-        if epoch > sampler.warmup and (epoch - sampler.warmup - 1) % sampler.period == 0:
+        if epoch > sampler.warmup and (epoch - sampler.warmup - 1) % period == 0:
             new = {row for row in range(N) if len(visits[row]) < sampler.window}
             if len(new) < size:
                 known = sorted(set(range(N)) - new)
