@@ -53,13 +53,17 @@ class TopSampler(EpochSampler):
     def score(self) -> NDArray[np.float64]:
         """(N,) scores, without NaN; infinite for a sample that must come before every other."""
 
+    def usual_period(self, epochs: int) -> int:
+        """The period in a schedule of E epochs where none is given."""
+        return max(1, round_half_up(Fraction(epochs, 20)))
+
     def full_epochs(self, epochs: int) -> Collection[int]:
         """The warm-up."""
         return range(1, min(self.warmup, epochs) + 1)
 
     def initial(self, run: RunInfo) -> dict[str, Tensor]:
         """Nothing is chosen yet."""
-        self._every = self.period or max(1, round_half_up(Fraction(run.epochs, 20)))
+        self._every = self.period or self.usual_period(run.epochs)
         return {"chosen": torch.empty(0, dtype=torch.int64)}
 
     def plan(self, epoch: int, rng: np.random.Generator) -> EpochPlan:

@@ -63,6 +63,10 @@ class Tdds(TopSampler):
         super().__post_init__()
         self._change = tdds_change(self.window, self.decay, self.variant)
 
+    def usual_period(self, epochs: int) -> int:
+        """See `TopSampler.usual_period`; the window."""
+        return self.window
+
     def start(self, run: RunInfo, visits: int | None) -> None:
         """See `Sampler.start`."""
         super().start(run, visits)
@@ -71,9 +75,7 @@ class Tdds(TopSampler):
 
     def initial(self, run: RunInfo) -> dict[str, Tensor]:
         """The trajectories, as `WindowChange` holds them."""
-        state = {**super().initial(run), **self._change.initial(run)}
-        self._every = self.period or self.window
-        return state
+        return {**super().initial(run), **self._change.initial(run)}
 
     def update(self, obs: BatchObs) -> None:
         """Take the new predictions into the trajectories."""
