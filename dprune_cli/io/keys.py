@@ -1,6 +1,6 @@
 """Sample keys: how a member's name splits, and the seeded hash that orders keys.
 
-The hash is what "random" means in dprune: a pick by hash depends on the key and the seed alone, never
+The hash is what "random" means in dprune: a pick by hash depends on the keys and the seed alone, never
 on the order in which shards or files were read.
 """
 
@@ -81,6 +81,23 @@ def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     value = (value ^ (value >> np.uint64(30))) * _MIX_A
     value = (value ^ (value >> np.uint64(27))) * _MIX_B
     return value ^ (value >> np.uint64(31))
+
+
+def draw_seed(seed: int, among: NDArray[np.uint64]) -> int:
+    """The seed of hashes by which some samples are drawn among others.
+
+    It depends on the user's seed and on the set of keys that are drawn among. With the user's seed alone, a
+    draw among what an earlier one kept would go by the same hashes: of classes thinned to a tenth, of
+    which only small hashes are left, it would take ten times its share.
+
+    Args:
+        seed: the user's.
+        among: (N,) hashes of all keys of the set, by seed 0; their order does not matter.
+
+    >>> draw_seed(0, hash_keys(["a", "b"])) == draw_seed(0, hash_keys(["b", "a"]))
+    True
+    """
+    return derive(seed, "among", int(among.sum(dtype=np.uint64)))
 
 
 def uniform(hashes: NDArray[np.uint64]) -> NDArray[np.float64]:

@@ -203,19 +203,20 @@ class ScoreTable:
         return ids
 
 
-def check_keys(table: ScoreTable) -> None:
-    """`DataError` if two rows that may be kept have the same key."""
+def check_keys(table: ScoreTable) -> NDArray[np.uint64]:
+    """Hashes of the keys of rows that may be kept, sorted; `DataError` if two have the same key."""
     table.need("key")
     ok = table.ok()
     keys = table.data["key"] if ok.all() else table.data["key"].filter(from_numpy(ok))
     hashes = np.sort(hash_keys(keys))
     if not (hashes[1:] == hashes[:-1]).any():
-        return
+        return hashes
     # Counted only now, because counting strings takes four times as long as hashing them.
     counts = Counter(keys.to_pylist())
     twice = [key for key, count in counts.items() if count > 1]
     if twice:
         raise DataError(f"{table.source}: {len(twice)} keys stand in it more than once (first {twice[0]!r})")
+    return hashes
 
 
 def fingerprint(table: pa.Table) -> str:

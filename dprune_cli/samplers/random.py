@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dprune_cli.core.info import MethodInfo
-from dprune_cli.io.keys import hash_keys
+from dprune_cli.io.keys import draw_seed, hash_keys
 from dprune_cli.metrics.ranking import first_hashes
 from dprune_cli.samplers.base import EpochSampler, register
 from dprune_cli.train.hooks import EpochPlan
@@ -29,9 +29,8 @@ class Random(EpochSampler):
     def initial(self, run: RunInfo) -> dict[str, Tensor]:
         """The subset."""
         keys = [run.keys[row] for row in self.rows]
-        chosen = first_hashes(
-            np.arange(len(keys)), int(self.sizes[0]), lambda places: hash_keys(keys, run.seed)[places]
-        )
+        hashes = hash_keys(keys, draw_seed(run.seed, hash_keys(keys)))
+        chosen = first_hashes(np.arange(len(keys)), int(self.sizes[0]), hashes.__getitem__)
         return {"rows": torch.from_numpy(self.rows[chosen])}
 
     def plan(self, epoch: int, rng: np.random.Generator) -> EpochPlan:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dprune_cli.core.info import ScoreInfo
-from dprune_cli.io.keys import hash_keys, uniform
+from dprune_cli.io.keys import draw_seed, hash_keys, uniform
 from dprune_cli.scores.base import Score, register
 from dprune_cli.train.observe import RunInfo
 
@@ -16,7 +16,7 @@ from dprune_cli.train.observe import RunInfo
 @register
 @dataclass(frozen=True, kw_only=True)
 class Random(Score):
-    """Uniform in [0, 1), from the seeded hash of the sample key; needs no training.
+    """Uniform in [0, 1), from the seeded hashes of the sample keys; needs no training.
 
     The low end is kept first, so that cutting by this column equals `select --by random` with the
     same seed.
@@ -28,4 +28,6 @@ class Random(Score):
 
     def compute(self, run: RunInfo, **recorded: Tensor) -> Tensor:
         """(N,) the hashes as numbers."""
-        return torch.from_numpy(uniform(hash_keys(list(run.keys), run.seed)))
+        usable = [run.keys[row] for row in torch.nonzero(run.target >= 0).flatten().tolist()]
+        seed = draw_seed(run.seed, hash_keys(usable))
+        return torch.from_numpy(uniform(hash_keys(list(run.keys), seed)))

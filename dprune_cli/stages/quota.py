@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ from dprune_cli.core.info import End
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.registry import parameters
 from dprune_cli.io.arrow import from_numpy
-from dprune_cli.io.keys import hash_keys
+from dprune_cli.io.keys import draw_seed, hash_keys
 from dprune_cli.io.outputs import whole_file
-from dprune_cli.io.table import ScoreTable, read_table
+from dprune_cli.io.table import ScoreTable, check_keys, read_table
 from dprune_cli.metrics.classification import error_counts
 from dprune_cli.quotas.base import QUOTAS, QuotaInput, QuotaRule, Validation, quotas_for
 from dprune_cli.stages.select_weights import without_old_weights
@@ -141,8 +142,13 @@ def _rule_input(
     def column(name: str) -> NDArray[np.float64]:
         return table.numbers(name)[candidates]
 
+    @functools.cache
+    def seed() -> int:
+        # Like `select`, whose choice this foretells; asked only where values tie at a cut.
+        return draw_seed(request.seed, check_keys(table))
+
     def tie(rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-        return hash_keys(table.data["key"].take(from_numpy(candidates[rows])), request.seed)
+        return hash_keys(table.data["key"].take(from_numpy(candidates[rows])), seed())
 
     def keep_first(name: str) -> End:
         return table.keep_first(name, progress)

@@ -21,6 +21,7 @@ from dprune_cli.core.info import End
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.registry import parameters
 from dprune_cli.io.arrow import dictionary, from_numpy, to_numpy
+from dprune_cli.io.keys import draw_seed
 from dprune_cli.io.outputs import STDOUT, check_output, check_stdout_is_no_terminal
 from dprune_cli.io.table import ScoreTable, check_keys
 from dprune_cli.metrics.coverage import Coverage, correlate, cover
@@ -154,17 +155,17 @@ def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Sel
             would be negative or infinite.
         BudgetError: a quota, or the budget, is more than can be picked.
     """
-    check_keys(table)
+    seed = draw_seed(request.seed, check_keys(table))
     ok = table.ok()
     picker = _picker(table, request)
     values = table.numbers(request.by) if picker.needs_values else None
     picker = _oriented(picker, table, request, progress)
     scored = ok if values is None else ok & ~np.isnan(values)
     strata = find_strata(table, ok, request.keep, everywhere=request.everywhere)
-    cut, cutoff = _leave_out(picker, table, np.flatnonzero(scored), strata, request.seed)
+    cut, cutoff = _leave_out(picker, table, np.flatnonzero(scored), strata, seed)
     reasons = np.select([~ok, ~scored, cut], [_STATUS, _NO_SCORE, _CUTOFF], _RANK).astype(np.int32)
     keep = np.zeros(len(table), bool)
-    keep[_pick(table, picker, values, reasons, strata, request)] = True
+    keep[_pick(table, picker, values, reasons, strata, request, seed)] = True
     if cutoff is not None:
         progress.note(
             f"left out {cutoff['samples']} of {scored.sum()} samples, the hardest by {cutoff['by']!r} "
@@ -248,6 +249,7 @@ def _pick(
     reasons: NDArray[np.int32],
     strata: Strata,
     request: SelectRequest,
+    seed: int,
 ) -> NDArray[np.int64]:
     """Rows that are kept: in every stratum its quota, of those that only their rank may exclude."""
     kept = []
@@ -261,7 +263,7 @@ def _pick(
         if count == 0:
             continue
         own = None if values is None else values[rows]
-        kept.append(rows[picker.pick(own, count, hashes_of(table, rows, request.seed), len(rows))])
+        kept.append(rows[picker.pick(own, count, hashes_of(table, rows, seed), len(rows))])
     return np.concatenate(kept) if kept else np.empty(0, np.int64)
 
 

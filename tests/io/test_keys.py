@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from dprune_cli.core.seeds import derive
-from dprune_cli.io.keys import hash_keys, split_name, uniform
+from dprune_cli.io.keys import draw_seed, hash_keys, split_name, uniform
 
 MASK = 2**64 - 1
 KEYS = [
@@ -94,3 +94,27 @@ def test_no_keys():
 )
 def test_split_name(name, expected):
     assert split_name(name) == expected
+
+
+def test_a_draw_among_what_an_earlier_draw_kept_is_independent_of_it():
+    keys = np.array([f"train/{number}" for number in range(20_000)])
+    common = np.arange(20_000) < 10_000
+    first = hash_keys(keys.tolist(), draw_seed(0, hash_keys(keys.tolist())))
+    # Of the common samples half, of the rare ones a tenth: those with the smallest hashes.
+    kept = np.concatenate(
+        [
+            np.flatnonzero(common)[np.argsort(first[common])[:5000]],
+            np.flatnonzero(~common)[np.argsort(first[~common])[:1000]],
+        ]
+    )
+    left = keys[kept].tolist()
+    second = hash_keys(left, draw_seed(0, hash_keys(left)))
+    chosen = kept[np.argsort(second)[:1200]]
+    # A fifth of 1,000; with the bare hashes of the first draw it would be all of them.
+    assert common[chosen].sum() == pytest.approx(1000, abs=5 * np.sqrt(1200 * 5 / 36))
+
+
+def test_the_seed_of_a_draw_depends_on_the_set_alone():
+    hashes = hash_keys(KEYS)
+    assert draw_seed(3, hashes) == draw_seed(3, hashes[::-1]) != draw_seed(4, hashes)
+    assert draw_seed(3, hashes) != draw_seed(3, hashes[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from itertools import pairwise
@@ -12,7 +13,7 @@ import torch
 from toy_trajectory import KEYS, LABELS, compute, compute_by_hand, make_info, make_logits
 
 from dprune_cli.core.errors import UsageError
-from dprune_cli.io.keys import hash_keys, uniform
+from dprune_cli.io.keys import draw_seed, hash_keys, uniform
 from dprune_cli.scores.base import SCORES
 from dprune_cli.train.observe import Phase
 
@@ -194,13 +195,16 @@ def test_dyn_unc_needs_as_many_epochs_as_its_window():
 # --- random
 
 
-def test_random_is_the_hash_of_the_key_alone():
+def test_random_is_a_hash_of_keys_and_seed():
     (found,) = compute(["random"], make_logits(1), make_info(1, seed=7))
-    assert found.tolist() == uniform(hash_keys(KEYS, 7)).tolist()
+    assert found.tolist() == uniform(hash_keys(KEYS, draw_seed(7, hash_keys(KEYS)))).tolist()
     assert len(set(found)) == len(KEYS) and (found >= 0).all() and (found < 1).all()
-    # Neither the other samples nor their order matter.
+    # Their order does not matter; which samples there are does, so that thinned data are thinned anew.
+    info = make_info(1, seed=7)
+    back = dataclasses.replace(info, keys=KEYS[::-1], target=info.target.flip(0))
+    assert SCORES.make("random").compute(back).tolist() == found.tolist()[::-1]
     (half,) = compute(["random"], make_logits(1)[:, :, :9], make_info(1, seed=7, labels=LABELS[:9]))
-    assert half.tolist() == found[:9].tolist()
+    assert np.argsort(half).tolist() != np.argsort(found[:9]).tolist()
     (other,) = compute(["random"], make_logits(1), make_info(1, seed=8))
     assert not set(other) & set(found)
 

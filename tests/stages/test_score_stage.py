@@ -12,7 +12,7 @@ from toy_stages import Told, column, run_evaluate, run_score, table_bytes, train
 
 from dprune_cli.core.config import DataConfig
 from dprune_cli.core.errors import DataError, UsageError
-from dprune_cli.io.keys import hash_keys, uniform
+from dprune_cli.io.keys import draw_seed, hash_keys, uniform
 from dprune_cli.io.run_dir import read_run
 from dprune_cli.io.table import read_table, write_table
 
@@ -183,7 +183,11 @@ def test_random_needs_no_training(image_folder):
     told = Told()
     table = run_score([image_folder], "random", progress=told, config=training(seed=9)).table
     assert told.passes == []
-    assert column(table, "random") == uniform(hash_keys(make_keys(), 9)).astype(np.float32).tolist()
+    keys = make_keys()
+    assert (
+        column(table, "random")
+        == uniform(hash_keys(keys, draw_seed(9, hash_keys(keys)))).astype(np.float32).tolist()
+    )
     assert table.meta.scores["random"]["runs"] == 1
 
 

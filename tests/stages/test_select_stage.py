@@ -12,7 +12,7 @@ from toy_stages import Told, column, table_bytes
 from dprune_cli.core.budget import parse_budget
 from dprune_cli.core.errors import BudgetError, DataError, UsageError
 from dprune_cli.core.seeds import derive
-from dprune_cli.io.keys import hash_keys
+from dprune_cli.io.keys import draw_seed, hash_keys
 from dprune_cli.io.table import ScoreTable, TableMeta
 from dprune_cli.pickers.base import PICKERS
 from dprune_cli.stages.select import SelectRequest, select
@@ -76,12 +76,13 @@ def test_quotas_are_exact(pick, by):
 
 
 @pytest.mark.parametrize("pick", PICKS)
-def test_a_stratum_is_picked_from_as_if_it_stood_alone(pick):
+def test_a_stratum_is_picked_from_whatever_the_others_keep(pick):
     table = make(quota=np.array([31, 6, 4, 3])[LABELS])
     found = kept(run(table, pick=pick))
     for label, quota in enumerate([31, 6, 4, 3]):
         rows = np.flatnonzero(label == LABELS)
-        assert kept(run(make(order=rows), quota, pick=pick)) == found & {KEYS[row] for row in rows}
+        alone = make(quota=np.where(label == LABELS, quota, 0))
+        assert kept(run(alone, pick=pick)) == found & {KEYS[row] for row in rows}
 
 
 @pytest.mark.parametrize("pick", PICKS)
@@ -177,9 +178,9 @@ def test_weighted_draws_prefer_the_end_that_is_kept():
 # --- the hard cutoff
 
 
-def slow_cut(rows, share, values, low, seed):
+def slow_cut(rows, share, values, low, seed, among=KEYS):
     """The hardest of some rows, by sorting all of them."""
-    hashes = hash_keys(KEYS, derive(seed, "cutoff"))
+    hashes = hash_keys(KEYS, derive(draw_seed(seed, hash_keys(among)), "cutoff"))
     order = sorted(rows, key=lambda row: (values[row] if low else -values[row], hashes[row]))
     return {KEYS[row] for row in order[: math.floor(share * len(rows) + 0.5)]}
 
@@ -255,14 +256,14 @@ def test_only_candidates_are_cut():
     rows = np.flatnonzero(AUM >= -5).tolist()
     result = run(make(status=status), 10, pick="stratified:cutoff=0.3")
     cut = {row["key"] for row in result.data.to_pylist() if row["reason"] == "cutoff"}
-    assert cut == slow_cut(rows, 0.3, AUM, True, 0)
+    assert cut == slow_cut(rows, 0.3, AUM, True, 0, [KEYS[row] for row in rows])
 
 
 def test_ties_at_the_cut_leave_random_picks_even():
     """All hardness is equal: who is cut must not say who of the rest is picked."""
     table = make(aum=np.zeros(N), grade=np.zeros(N))
     result = run(table, 25, pick="stratified:cutoff=0.5")
-    hashes = hash_keys(KEYS, 0)
+    hashes = hash_keys(KEYS, draw_seed(0, hash_keys(KEYS)))
     rank = np.argsort(np.argsort(hashes))
     reasons = np.array(column(result, "reason"), dtype=object)
     assert 35 < rank[reasons == "cutoff"].mean() < 65
