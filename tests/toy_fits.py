@@ -12,11 +12,14 @@ from dprune_cli.core.progress import Silent
 from dprune_cli.data.augment import ImageViews
 from dprune_cli.data.batch import split
 from dprune_cli.train.loop import Fit
-from dprune_cli.train.observe import RunInfo
+from dprune_cli.train.observe import Phase, RunInfo
 from dprune_cli.train.probe import Labelled
+from dprune_cli.train.recorders import TensorRecorder
 
 CPU = torch.device("cpu")
 CLASSES = len(SIZES)
+# Without augmentation, momentum and decay: what a step does can be reckoned.
+PLAIN = {"flip": False, "shift": 0, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
 
 
 class MemoryImages(ImageViews):
@@ -36,6 +39,19 @@ class MemoryImages(ImageViews):
         for piece in split(rows, batch_size):
             index = torch.tensor(piece)
             yield index, self.get(index)
+
+
+class Everything(TensorRecorder):
+    """Keeps every observation of one phase."""
+
+    def __init__(self, phase=Phase.TRAIN, epochs=None, fields=frozenset()):
+        self.phase, self.epochs, self.fields = phase, epochs, fields
+
+    def start(self, run):
+        self.state, self.seen = {}, []
+
+    def update(self, obs):
+        self.seen.append(obs)
 
 
 def make_data(sizes=SIZES, seed=0, weight=None):

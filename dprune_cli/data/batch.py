@@ -88,7 +88,7 @@ class Usable:
         """Positions (B,) of rows (B,) among the candidates; `ValueError` if one is not usable."""
         slots = self._slots[rows.cpu()]
         if bool((slots < 0).any()):
-            raise ValueError(f"row {int(rows.cpu()[slots < 0][0])} has no usable image")
+            raise ValueError(f"row {int(rows.cpu()[slots < 0][0])} is not usable")
         return slots
 
 

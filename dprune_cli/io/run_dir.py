@@ -99,8 +99,10 @@ def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
             ("lr", pa.float64()),
             ("class_visited", pa.list_(pa.int64())),
             ("class_loss", pa.list_(pa.float64())),
+            ("class_error", pa.list_(pa.float64())),
             ("group_visited", pa.list_(pa.int64())),
             ("group_loss", pa.list_(pa.float64())),
+            ("group_error", pa.list_(pa.float64())),
             ("val_accuracy", pa.float64()),
             ("val_worst_class", pa.float64()),
         ]

@@ -10,10 +10,10 @@ from torch import nn
 from dprune_cli.core.errors import UsageError
 from dprune_cli.core.seeds import derive
 from dprune_cli.models.head import find_head
+from dprune_cli.models.modes import mark_frozen
 
 HEAD_WIDTHS = "512,256"
 
-_FROZEN = "dprune_frozen"
 _FAMILY = "mlp:"
 
 
@@ -26,21 +26,7 @@ def freeze_backbone(model: nn.Module) -> None:
     _, head = find_head(model)
     model.requires_grad_(False)
     head.requires_grad_(True)
-    setattr(model, _FROZEN, True)
-
-
-def train_mode(model: nn.Module) -> None:
-    """Put a model into train mode, all but what `freeze_backbone` froze.
-
-    In train mode the batch norms of a frozen backbone would go on to follow the data.
-    """
-    model.train()
-    # By this mark, for a model may hold constants of its own among its parameters, and keeps its dropout.
-    if not getattr(model, _FROZEN, False):
-        return
-    for module in model.modules():
-        if not any(parameter.requires_grad for parameter in module.parameters()):
-            module.training = False
+    mark_frozen(model)
 
 
 def parse_widths(text: str) -> tuple[int, ...]:

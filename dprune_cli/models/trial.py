@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dprune_cli.core.errors import UsageError
 from dprune_cli.models.head import HEAD, find_head
+from dprune_cli.models.modes import eval_mode
 
 _BATCH = 2
 # All that the forward pass of a model raises when the images are not what it was made for.
@@ -40,7 +41,7 @@ def try_model(model: nn.Module, name: str, classes: int, image_size: int) -> Non
     blank = torch.zeros(_BATCH, 3, image_size, image_size, device=first.device)
     # As in training, where a model that asks for contiguous pixels would fail.
     blank = blank.to(memory_format=torch.channels_last)
-    with _eval_mode(model), _watch(model) as calls, torch.no_grad():
+    with eval_mode(model), _watch(model) as calls, torch.no_grad():
         try:
             logits = model(blank)
         except _MISFITS as error:
@@ -51,18 +52,6 @@ def try_model(model: nn.Module, name: str, classes: int, image_size: int) -> Non
             ) from error
     _check_logits(logits, name, classes, image_size)
     setattr(model, HEAD, _name_head(model, calls, logits, classes))
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    before = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        # One by one, because a factory may have put single layers into eval mode.
-        for module, training in before:
-            module.training = training
 
 
 @contextmanager

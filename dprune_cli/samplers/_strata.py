@@ -33,6 +33,10 @@ class Strata:
         sums = np.bincount(self.stratum[rows], values[rows], minlength=len(self.sizes))
         return sums.astype(np.float64, copy=False)
 
+    def count(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(S,) how many of some `rows` are of each."""
+        return np.bincount(self.stratum[rows], minlength=len(self.sizes))
+
     def best(self, keys: NDArray[np.floating], quotas: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the `quotas` (S,) largest keys of every stratum; keys (M,) are in the order of `rows`.
 

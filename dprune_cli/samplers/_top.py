@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
@@ -13,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dprune_cli.core.budget import round_half_up
 from dprune_cli.core.errors import UsageError
 from dprune_cli.metrics.ranking import Tie, choose
-from dprune_cli.samplers.base import EpochSampler
+from dprune_cli.samplers.base import EpochSampler, usual_period
 from dprune_cli.train.hooks import EpochPlan
 from dprune_cli.train.observe import Phase, RunInfo
 
@@ -55,7 +53,7 @@ class TopSampler(EpochSampler):
 
     def usual_period(self, epochs: int) -> int:
         """The period in a schedule of E epochs where none is given."""
-        return max(1, round_half_up(Fraction(epochs, 20)))
+        return usual_period(epochs)
 
     def full_epochs(self, epochs: int) -> Collection[int]:
         """The warm-up."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dprune_cli.core.budget import round_half_up
 from dprune_cli.core.errors import BudgetError
 from dprune_cli.core.info import MethodInfo
 from dprune_cli.core.registry import Registry
@@ -36,8 +38,8 @@ class EpochSampler(ABC):
         phase: the batches that it goes by; None if it looks at none.
         needs_budget: whether `--keep` has to be given.
         fewer_full: what makes fewer epochs visit everything, in words.
-        rows: (M,) the rows of usable samples, ascending; set by `start`.
-        sizes: (E,) rows that each epoch visits; set by `start`.
+        rows: (M,) the rows of usable samples, ascending; set by `prepare`.
+        sizes: (E,) rows that each epoch visits; set by `prepare`.
     """
 
     info: ClassVar[MethodInfo]
@@ -51,9 +53,20 @@ class EpochSampler(ABC):
 
     def start(self, run: RunInfo, visits: int | None) -> None:
         """See `Sampler.start`."""
+        self.prepare(run, visits)
+        self.state = self.initial(run)
+
+    def prepare(self, run: RunInfo, visits: int | None) -> None:
+        """Find out what there is to choose from, and refuse what cannot be; takes no memory for the state.
+
+        Called by `start`, and before that once more, when nothing was decoded yet and nothing is known of
+        validation data.
+
+        Raises:
+            UsageError, DataError, BudgetError: see `Sampler.start`.
+        """
         self.rows = np.flatnonzero(run.target.cpu().numpy() >= 0)
         self.sizes = self.pace(run, visits)
-        self.state = self.initial(run)
 
     def pace(self, run: RunInfo, visits: int | None) -> NDArray[np.int64]:
         """(E,) rows to visit in every epoch, `visits` on average; `BudgetError` if that cannot be."""
@@ -100,6 +113,15 @@ class EpochSampler(ABC):
 
 SAMPLERS: Registry[EpochSampler] = Registry("sampler", "dprune_cli.samplers")
 register = SAMPLERS.register
+
+
+def usual_period(epochs: int) -> int:
+    """How many epochs of a schedule of E a choice holds where the user does not say: a twentieth, at least 1.
+
+    >>> [usual_period(epochs) for epochs in (3, 30, 200)]
+    [1, 2, 10]
+    """
+    return max(1, round_half_up(Fraction(epochs, 20)))
 
 
 def spread_visits(visits: int, epochs: int, samples: int, full: Collection[int]) -> NDArray[np.int64]:

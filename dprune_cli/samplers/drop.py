@@ -25,7 +25,7 @@ from dprune_cli.metrics.allocation import (
     error_rates,
 )
 from dprune_cli.samplers._strata import By, find_strata
-from dprune_cli.samplers.base import EpochSampler, register
+from dprune_cli.samplers.base import EpochSampler, register, usual_period
 from dprune_cli.train.hooks import EpochPlan
 from dprune_cli.train.observe import BatchObs, Phase, RunInfo, correct
 
@@ -44,10 +44,12 @@ class Drop(EpochSampler):
     is the model in training, and the subset is another every epoch. The class budgets are the paper's, and
     so is the formula over groups; recalls may be smoothed, and counts are exact integers.
 
+    `class_error` in the history (with `by=group` `group_error`) is what set the budgets of that epoch.
+
     What is trained on depends on the validation data, so report results on others.
 
     Attributes:
-        period: epochs from one measurement to the next.
+        period: epochs from one measurement to the next; by default a twentieth of the schedule, at least 1.
         smoothing: s in e_k = (errors_k + s) / (count_k + 2 s), for validation sets of few samples.
         missing_class: what to do about a class that has samples and none in validation: an `error`, or
             let it have the unweighted `mean` of the other e_k.
@@ -58,25 +60,33 @@ class Drop(EpochSampler):
     info = MethodInfo(name="drop", title="DRoP", paper="https://arxiv.org/abs/2404.05579")
     needs: ClassVar[str] = "recall on validation data (--val)"
     phase = Phase.VALIDATION
-    period: int = 5
+    period: int | None = None
     smoothing: float = 0
     missing_class: MissingClass = "error"
     by: By = "class"
 
     def __post_init__(self) -> None:
-        if self.period < 1:
+        if self.period is not None and self.period < 1:
             raise UsageError(f"drop:period={self.period} is less than 1")
         check_smoothing(self.smoothing)
 
-    def start(self, run: RunInfo, visits: int | None) -> None:
-        """See `Sampler.start`.
+    def prepare(self, run: RunInfo, visits: int | None) -> None:
+        """See `EpochSampler.prepare`.
 
         Raises:
-            UsageError: groups are asked for, and the samples of either data have none.
+            UsageError: the run is over before a measurement counts, or groups are asked for, and the
+                samples of either data have none.
             DataError: a class has samples and none in validation, or a sample has no group.
         """
+        super().prepare(run, visits)
+        self._every = self.period or usual_period(run.epochs)
+        if self.period and self.period >= run.epochs > 1:
+            raise UsageError(
+                f"drop:period={self.period} measures nothing that one of {run.epochs} epochs could go by; "
+                "give a smaller period, or more --epochs"
+            )
         self._strata = find_strata(run, self.by, "drop")
-        super().start(run, visits)
+        self._errors = np.full(len(self._strata.sizes), np.nan)
         self._quotas = np.zeros_like(self._strata.sizes)
         self._names = self._name_strata(run)
         self._validated = run.validation_target if self.by == "class" else run.validation_group
@@ -95,13 +105,14 @@ class Drop(EpochSampler):
 
     def plan(self, epoch: int, rng: np.random.Generator) -> EpochPlan:
         """Class budgets, then uniform draws within each class."""
-        weights = drop_weights(self._strata.sizes, self._find_errors())
+        self._errors = self._find_errors()
+        weights = drop_weights(self._strata.sizes, self._errors)
         self._quotas = allocate(weights, self._strata.sizes, int(self.sizes[epoch - 1]))
         return EpochPlan(self._strata.best(rng.random(len(self.rows)), self._quotas))
 
     def update(self, obs: BatchObs) -> None:
         """Count the wrong predictions after every `period`-th epoch."""
-        if obs.epoch % self.period:
+        if obs.epoch % self._every:
             return
         if self._validated is None:
             raise RuntimeError("a run without validation data has shown some")
@@ -115,8 +126,9 @@ class Drop(EpochSampler):
         self.state["errors"].index_add_(0, place, (known & ~correct(obs)).long())
 
     def facts(self) -> dict[str, Any]:
-        """With groups, how many of each were visited."""
-        return {} if self.by == "class" else {"group_visited": self._quotas.tolist()}
+        """The e_k that set the budgets of this epoch; with groups, also how many of each were visited."""
+        errors = {f"{self.by}_error": self._errors.tolist()}
+        return errors if self.by == "class" else {**errors, "group_visited": self._quotas.tolist()}
 
     def _find_errors(self) -> NDArray[np.float64]:
         """(S,) e_k; 1 before the first measurement."""

@@ -68,9 +68,9 @@ class Infobatch(EpochSampler):
         if not 0 < self.delta <= 1:
             raise UsageError(f"infobatch:delta={self.delta} is not above 0 and at most 1")
 
-    def start(self, run: RunInfo, visits: int | None) -> None:
-        """See `Sampler.start`."""
-        super().start(run, visits)
+    def prepare(self, run: RunInfo, visits: int | None) -> None:
+        """See `EpochSampler.prepare`."""
+        super().prepare(run, visits)
         self._full = frozenset(self.full_epochs(run.epochs))
         self._budgeted = visits is not None
 
@@ -94,7 +94,7 @@ class Infobatch(EpochSampler):
 
     def least_visits(self, samples: int) -> int:
         """What is left when 0.9 of all samples are left out."""
-        return math.ceil((1 - _MOST) * samples)
+        return max(super().least_visits(samples), math.ceil((1 - _MOST) * samples))
 
     def initial(self, run: RunInfo) -> dict[str, Tensor]:
         """(N,) last losses, infinite before any visit, so that they are never low."""

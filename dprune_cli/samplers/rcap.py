@@ -40,7 +40,10 @@ class Rcap(EpochSampler):
     get more than it has is visited whole, and the formula runs again over the others. Draws are without
     replacement. Where every L_j is 0 the budget is spread in proportion to N_j.
 
-    As in the paper. Departs from the authors' code, which allocates by softmax importances instead of
+    As in the paper, which does not say what L_j is for a class of which nothing was visited: 0 would keep it
+    out for ever, so it is the sum over all of its samples.
+
+    Departs from the authors' code, which allocates by softmax importances instead of
     losses (so that hard classes get less), overshoots the budget where a class saturates, and rounds up.
 
     `class_loss` in the history is L_j: what sets the class budgets of the next epoch. With `by=group` the
@@ -68,9 +71,9 @@ class Rcap(EpochSampler):
         if self.clip is not None and not 0 < self.clip < math.inf:
             raise UsageError(f"rcap:clip={self.clip} is no number above 0")
 
-    def start(self, run: RunInfo, visits: int | None) -> None:
-        """See `Sampler.start`."""
-        super().start(run, visits)
+    def prepare(self, run: RunInfo, visits: int | None) -> None:
+        """See `EpochSampler.prepare`."""
+        super().prepare(run, visits)
         self._strata = find_strata(run, self.by, "rcap")
 
     def initial(self, run: RunInfo) -> dict[str, Tensor]:
@@ -100,12 +103,15 @@ class Rcap(EpochSampler):
         loss = self._sum_losses().tolist()
         if self.by == "class":
             return {"class_loss": loss}
-        visited = np.bincount(self._strata.stratum[self._visited()], minlength=len(loss))
-        return {"group_loss": loss, "group_visited": visited.tolist()}
+        return {"group_loss": loss, "group_visited": self._strata.count(self._visited()).tolist()}
 
     def _sum_losses(self) -> NDArray[np.float64]:
-        rows = self.rows if self.aggregate == "class" else self._visited()
-        return self._strata.sums(self.state["loss"].cpu().numpy(), rows)
+        loss = self.state["loss"].cpu().numpy()
+        whole = self._strata.sums(loss, self.rows)
+        if self.aggregate == "class":
+            return whole
+        rows = self._visited()
+        return np.where(self._strata.count(rows) > 0, self._strata.sums(loss, rows), whole)
 
     def _visited(self) -> NDArray[np.int64]:
         return self.rows[self.state["visited"].cpu().numpy()[self.rows]]

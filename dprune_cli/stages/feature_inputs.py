@@ -12,7 +12,7 @@ import torch
 from dprune_cli.core.config import DataConfig
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.data.vectors import Vectors
-from dprune_cli.io.features import Features, read_features
+from dprune_cli.io.features import Features, read_features, recorded_keys
 from dprune_cli.io.samples import MISSING, Samples, recorded_samples
 from dprune_cli.io.tar_pack import read_classes
 from dprune_cli.stages import inputs
@@ -66,6 +66,7 @@ def load_features(
     if data:
         samples = inputs.load_samples(data, reading, classes, force=force)
         inputs.need_some(samples)
+        samples = _mark_missing(samples, path, reading.max_errors)
         rows = np.flatnonzero(samples.ok())
         features = read_features(
             path, [samples.keys[row] for row in rows], samples.label[rows], with_logits=False
@@ -101,6 +102,22 @@ def check_width(path: Path, features: Features, width: int) -> None:
 def keep_vectors(samples: Samples, features: Features, device: torch.device) -> Vectors:
     """The features on `device`; they are those of the usable samples, in the order of their rows."""
     return Vectors(features.features, np.flatnonzero(samples.ok()), len(samples), device)
+
+
+def _mark_missing(samples: Samples, path: Path, allowed: str) -> Samples:
+    """A status for samples without features: broken images, which no recording has; a few are tolerated."""
+    known = recorded_keys(path)
+    missing = [row for row in np.flatnonzero(samples.ok()).tolist() if samples.keys[row] not in known]
+    if not missing:
+        return samples
+    status = samples.status.copy()
+    status[missing] = "no_features"
+    marked = dataclasses.replace(samples, status=status)
+    if inputs.too_many_errors(marked, allowed):
+        raise DataError(
+            f"{path}: key {samples.keys[missing[0]]!r} has no features ({len(missing)} samples like this)"
+        )
+    return marked
 
 
 def _with_groups(samples: Samples, features: Features) -> Samples:

@@ -78,8 +78,8 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
         inputs.need_two_classes(samples)
         config, visits = _schedule(request, int(samples.ok().sum()))
         if sampler is not None:
-            # It starts again when training does; now is before anything was decoded.
-            sampler.start(inputs.run_info(samples, config, config.epochs, device), visits)
+            # What cannot be is refused before anything is decoded.
+            sampler.prepare(inputs.run_info(samples, config, config.epochs, device), visits)
         samples, fed = source.open(samples)
         inputs.need_two_classes(samples)
         config, visits = _schedule(request, int(samples.ok().sum()))

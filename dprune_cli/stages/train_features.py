@@ -16,7 +16,7 @@ from dprune_cli.core.errors import DataError
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.seeds import derive
 from dprune_cli.data.vectors import Vectors
-from dprune_cli.io.features import Features
+from dprune_cli.io.features import Features, features_digest
 from dprune_cli.io.run_dir import RunConfig
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
@@ -66,8 +66,8 @@ class FeatureSource:
             "from_features": self.request.from_features,
             "from_val_features": self.request.from_val_features,
         }
-        paths = {name: str(path) for name, path in files.items() if path is not None}
-        return dataclasses.replace(run, model=self.name, features=self.width, data={**run.data, **paths})
+        found = {name: [str(path), features_digest(path)] for name, path in files.items() if path is not None}
+        return dataclasses.replace(run, model=self.name, features=self.width, data={**run.data, **found})
 
     def validation(self, samples: Samples) -> tuple[Samples, Vectors] | None:
         """See `Source.validation`."""

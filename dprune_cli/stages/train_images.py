@@ -52,7 +52,7 @@ class ImageSource:
             return None
         if self.images is None:
             raise RuntimeError("validation data are opened after those to train on")
-        return load_validation(self.request.val, self.request.reading, samples, self.images, self.progress)
+        return load_validation(self.request.val, self.reading, samples, self.images, self.progress)
 
     def make_model(self, config: TrainConfig, classes: int) -> nn.Module:
         """See `Source.make_model`."""

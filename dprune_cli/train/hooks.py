@@ -74,7 +74,7 @@ class EpochPlan:
 
 
 class Sampler(Protocol):
-    """Chooses the rows that an epoch visits; the others are neither read nor decoded.
+    """Chooses the rows that an epoch visits; it neither reads nor decodes the others.
 
     Attributes:
         phase: the batches that it goes by, training visits or the clean pass over validation data; None if

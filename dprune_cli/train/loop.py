@@ -23,7 +23,7 @@ from dprune_cli.core.seeds import derive, numpy_rng
 from dprune_cli.data.batch import count_pieces
 from dprune_cli.models.compiled import compile_model
 from dprune_cli.models.head import EmbeddingTap
-from dprune_cli.models.heads import train_mode
+from dprune_cli.models.modes import train_mode
 from dprune_cli.train.checkpoint import load_state, save_state
 from dprune_cli.train.hooks import EpochPlan, Recorder, Sampler, Weighter
 from dprune_cli.train.losses import sample_loss

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dprune_cli.data.batch import Inputs
 from dprune_cli.models.head import EmbeddingTap
+from dprune_cli.models.modes import eval_mode
 from dprune_cli.train.observe import BatchObs, Field, Phase, correct, observe
 from dprune_cli.train.per_sample_grad import GradNorms
 
@@ -37,17 +38,6 @@ class Labelled:
     rows: NDArray[np.int64]
     target: Tensor
     weight: Tensor | None = None
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode, and afterwards as it was."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def autocast(device: torch.device, *, enabled: bool) -> torch.autocast:
@@ -111,6 +101,8 @@ def count_correct(
     for obs in passes:
         if show is not None:
             show(obs)
-        count = count.to(obs.target.device) + torch.bincount(obs.target, minlength=classes)
-        right = right.to(obs.target.device) + torch.bincount(obs.target[correct(obs)], minlength=classes)
+        # On the device, without waiting for it.
+        count, right = count.to(obs.target.device), right.to(obs.target.device)
+        count = count.index_add(0, obs.target, torch.ones_like(obs.target, dtype=count.dtype))
+        right = right.index_add(0, obs.target, correct(obs).to(right.dtype))
     return count, right

@@ -204,10 +204,11 @@ def test_samples_that_cannot_be_used_are_never_visited(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_one_epoch_is_enough(name):
-    fit = start(name, 40, config={"epochs": 1})
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_few_epochs_are_enough(name, epochs):
+    fit = start(name, 40, config={"epochs": epochs})
     fit.train()
-    assert fit.history[0]["visited"] == 40
+    assert [row["visited"] for row in fit.history] == [40] * epochs
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -77,7 +77,7 @@ def test_rows_that_the_index_refused_are_left_out(tmp_path, pictures):
     for images in both(make_samples(tmp_path, pictures, status=status)):
         assert images.rows.tolist() == [1, 3, 4] and images.bad == BAD
         for row in (0, 2):
-            with pytest.raises(ValueError, match=f"row {row} has no usable image"):
+            with pytest.raises(ValueError, match=f"row {row} is not usable"):
                 images.get(torch.tensor([1, row]))
 
 

@@ -7,7 +7,8 @@ from torch import nn
 from dprune_cli.core.errors import UsageError
 from dprune_cli.models.build import build_model
 from dprune_cli.models.head import HEAD, find_head
-from dprune_cli.models.heads import build_mlp, freeze_backbone, mlp_name, parse_widths, train_mode
+from dprune_cli.models.heads import build_mlp, freeze_backbone, mlp_name, parse_widths
+from dprune_cli.models.modes import train_mode
 
 
 def trainable(model):

@@ -123,15 +123,16 @@ def test_only_every_period_th_epoch_is_measured_and_replaces_the_last():
     assert sampler.state["errors"].tolist() == [50, 50, 20, 10]
 
 
-def test_by_default_five_epochs_lie_between_two_measurements():
-    sampler = started("drop", epochs=20)
+@pytest.mark.parametrize(("spec", "last"), [("drop", 12), ("drop:period=5", 10)])
+def test_only_every_period_is_measured(spec, last):
+    sampler = started(spec, epochs=20)
     for epoch in range(1, 13):
         show(sampler, epoch, [epoch, 1, 1, 1])
-    assert sampler.state["epoch"] == 10 and sampler.state["errors"].tolist() == [10, 1, 1, 1]
+    assert sampler.state["epoch"] == last and sampler.state["errors"].tolist() == [last, 1, 1, 1]
 
 
 def test_what_is_drawn_is_uniform_within_a_class_and_new_in_every_epoch():
-    sampler, times = started(sizes=(20, 10), validated=(4, 4), visits=12, epochs=1), np.zeros(30)
+    sampler, times = started(sizes=(20, 10), validated=(4, 4), visits=12, epochs=2), np.zeros(30)
     show(sampler, 1, (1, 2), (4, 4))
     plans = [sampler.plan(1, numpy_rng(draw)).rows for draw in range(2000)]
     for rows in plans:
@@ -199,7 +200,7 @@ def test_groups_have_budgets_of_their_own():
     seen = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, -1, -1, -1, -1])
     sampler = started("drop:period=1,by=group", SIZES, VALIDATION_SIZES, 20, validation_group=seen, **PLACES)
     assert np.bincount(GROUP[sampler.plan(1, numpy_rng(0)).rows]).tolist() == [15, 5]
-    assert sampler.facts() == {"group_visited": [15, 5]}
+    assert sampler.facts() == {"group_visited": [15, 5], "group_error": [1, 1]}
     # One error in four on land, three in four on water, all wrong where the group is not known.
     wrong = torch.tensor([1, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1]).bool()
     target = torch.repeat_interleave(torch.arange(4), torch.tensor(VALIDATION_SIZES))
@@ -207,7 +208,7 @@ def test_groups_have_budgets_of_their_own():
     assert sampler.state["errors"].tolist() == [1, 3] and sampler.state["count"].tolist() == [4, 4]
     plan = sampler.plan(2, numpy_rng(0))
     assert np.bincount(GROUP[plan.rows]).tolist() == reference([30, 10], [0.25, 0.75], 20) == [10, 10]
-    assert sampler.facts() == {"group_visited": [10, 10]}
+    assert sampler.facts() == {"group_visited": [10, 10], "group_error": [0.25, 0.75]}
 
 
 def test_groups_that_are_missing():
@@ -293,3 +294,21 @@ def test_a_resumed_run_makes_the_same_plans(tmp_path, last):
     assert without_seconds(second.history) == without_seconds(whole.history)
     assert same(weights(second.model), weights(whole.model))
     assert same(second.sampler.state, whole.sampler.state)
+
+
+def test_a_run_that_is_over_before_it_measures_is_refused():
+    for period, epochs in ((4, 4), (9, 4)):
+        with pytest.raises(UsageError, match=f"drop:period={period} measures nothing that one of {epochs}"):
+            started(f"drop:period={period}", SIZES, SIZES, 20, epochs=epochs)
+    # What is not asked for is a twentieth of the schedule, and a run of one epoch has no choice.
+    started("drop", SIZES, SIZES, 20, epochs=3)
+    started("drop:period=1", SIZES, SIZES, 20, epochs=1)
+
+
+def test_the_history_says_what_set_the_budgets():
+    sampler = started("drop:period=1", (20, 10), (4, 4), 12)
+    sampler.plan(1, numpy_rng(0))
+    assert sampler.facts() == {"class_error": [1, 1]}
+    show(sampler, 1, (1, 2), (4, 4))
+    sampler.plan(2, numpy_rng(0))
+    assert sampler.facts() == {"class_error": [0.25, 0.5]}

@@ -221,3 +221,18 @@ def test_classes_without_a_sample_get_none():
     sampler.start(dataclasses.replace(run, classes=CLASSES), 14)
     plan = sampler.plan(1, numpy_rng(0))
     assert counts(sampler, plan, (20, 0, 6, 2)) == [10, 0, 3, 1]
+
+
+def test_a_class_of_which_nothing_was_visited_comes_back():
+    sizes = (600, 397, 3)
+    sampler = started("rcap", sizes, 100, 30)
+    label = np.repeat(np.arange(3), sizes)
+    visits = []
+    for epoch in range(1, 31):
+        plan = sampler.plan(epoch, numpy_rng(epoch))
+        visits.append(counts(sampler, plan, sizes)[2])
+        show(sampler, plan.rows, np.array([0.3, 0.3, 0.9])[label[plan.rows]])
+        whole = sampler.state["loss"].numpy()[label == 2].sum(dtype=np.float64)
+        if visits[-1] == 0:
+            assert sampler.facts()["class_loss"][2] == pytest.approx(whole)
+    assert visits[0] == 0 and sum(visits) > 5

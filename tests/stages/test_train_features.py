@@ -101,8 +101,9 @@ def test_the_run_folder(recorded, validation, tmp_path):
     assert (config["model"], config["features"], config["image_size"]) == ("mlp:6", WIDTH, 0)
     assert config["classes"] == ["0", "1", "2", "3"] and config["groups"] == PLACES
     assert config["data"]["root"] == [] and config["data"]["samples"] == 40
-    assert config["data"]["from_features"] == str(recorded)
-    assert config["data"]["from_val_features"] == str(validation)
+    path, digest = config["data"]["from_features"]
+    assert path == str(recorded) and len(digest) == 64
+    assert config["data"]["from_val_features"][0] == str(validation)
     assert [row["class_visited"] for row in history(tmp_path / "run")] == [list(SIZES)] * 3
     table = read_table(str(tmp_path / "run" / "table.parquet"))
     assert column(table, "key") == KEYS and column(table, "label") == LABELS.tolist()

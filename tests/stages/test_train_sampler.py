@@ -123,11 +123,13 @@ def test_a_longer_schedule_makes_up_for_fewer_visits(image_folder, tmp_path):
         ({"sampler": "infobatch", "stretch": "iterations"}, UsageError, "--stretch"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_decoded(image_folder, tmp_path, options, kind, why):
-    told = Told()
+def test_what_cannot_be_is_refused_before_anything_is_decoded(
+    image_folder, tmp_path, monkeypatch, options, kind, why
+):
+    monkeypatch.setattr(batch, "decode_image", None)
     with pytest.raises(kind, match=why):
-        run_train([image_folder], tmp_path / "run", told, **options)
-    assert told.passes == [] and not (tmp_path / "run").exists()
+        run_train([image_folder], tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
 
 
 def test_groups_have_their_own_columns_in_the_history(shard_folder, tmp_path):

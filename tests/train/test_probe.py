@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from toy_fits import make_data, make_model, same, weights
 
+from dprune_cli.models.modes import eval_mode
 from dprune_cli.train.observe import Field, Phase
-from dprune_cli.train.probe import eval_mode, probe
+from dprune_cli.train.probe import probe
 
 
 def test_a_clean_pass_changes_nothing_and_covers_every_row():
