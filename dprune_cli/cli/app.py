@@ -81,9 +81,12 @@ def run(arguments: Sequence[str]) -> int:
         where = f"{error.filename}: " if error.filename is not None else ""
         return _report(DpruneError(f"{where}{error.strerror or error}"), debug)
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's own, and torch may not be imported here
+        # Both are torch's own, and torch may not be imported here.
+        if type(error).__name__ == "OutOfMemoryError":
+            return _report(DpruneError("out of GPU memory; lower --cache-memory or --batch-size"), debug)
+        if "DefaultCPUAllocator" not in str(error):
             raise
-        return _report(DpruneError("out of GPU memory; lower --cache-memory or --batch-size"), debug)
+        return _report(DpruneError("out of memory; lower --cache-memory, --batch-size or the model"), debug)
 
 
 def _usage(error: Any) -> str:

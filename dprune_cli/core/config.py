@@ -137,9 +137,9 @@ def read_recipe(path: Path, known: set[str]) -> dict[str, Any]:
 
 
 def _recipe_option(name: str, value: Any) -> tuple[str, Any]:
-    """As the command line has it: `no_flip = true` is `--no-flip`, `milestones = [0.5, 0.75]` a list."""
+    """As the command line has it: `no_flip = true` is `--no-flip`, `head = [512, 256]` is `512,256`."""
     if name.startswith("no_") and isinstance(value, bool):
         return name.removeprefix("no_"), not value
-    if name == "milestones" and isinstance(value, list):
+    if name in ("milestones", "head") and isinstance(value, list):
         return name, ",".join(map(str, value))
     return name, value

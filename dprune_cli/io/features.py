@@ -7,9 +7,7 @@ epoch of a schedule they were taken (`dprune_epochs`), and the names of the clas
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,18 +101,6 @@ def write_features(
 def recorded_keys(path: Path) -> set[str]:
     """The keys in a file of features; `DataError` if it is none."""
     return set(texts(open_parquet(path, ("key",)).read(columns=["key"])["key"], "key", str(path)).to_pylist())
-
-
-def features_digest(path: Path) -> str:
-    """sha256 of the end of the file, where Parquet keeps sizes, ranges and counts of all that is in it.
-
-    To tell files apart without reading gigabytes.
-    """
-    with path.open("rb") as file:
-        file.seek(-8, os.SEEK_END)
-        length = int.from_bytes(file.read(4), "little")
-        file.seek(-8 - length, os.SEEK_END)
-        return hashlib.sha256(file.read()).hexdigest()
 
 
 def read_features(

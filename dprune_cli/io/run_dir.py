@@ -10,6 +10,7 @@ RUN/resume.pt           the resume state
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,12 @@ class RunConfig:
         """Write RUN/config.json."""
         text = json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True, ensure_ascii=False, default=str)
         (folder / CONFIG).write_text(text + "\n", "utf-8")
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file, to notice that a run which goes on would go on from another one."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_run(path: str | Path) -> bool:

@@ -63,7 +63,9 @@ def find_strata(run: RunInfo, by: By, name: str) -> Strata:
     target = run.target.cpu().numpy()
     if by == "group":
         if run.group is None:
-            raise UsageError(f"{name}:by=group needs groups; give --group-field")
+            raise UsageError(
+                f"{name}:by=group needs groups; give --group-field, or features with a column group"
+            )
         lacking = np.flatnonzero((target >= 0) & (run.group.cpu().numpy() < 0))
         if len(lacking):
             raise DataError(

@@ -28,6 +28,9 @@ from dprune_cli.samplers.base import EpochSampler, register
 from dprune_cli.train.hooks import EpochPlan
 from dprune_cli.train.observe import BatchObs, Phase, RunInfo
 
+# With a smaller one rounding would swallow the chance that tells equal losses apart.
+_LEAST_BETA = 1e-6
+
 
 @register
 @dataclass(kw_only=True)
@@ -50,7 +53,7 @@ class Rcap(EpochSampler):
     same for groups stands in `group_loss`, beside `group_visited`.
 
     Attributes:
-        beta: temperature of the draws, in nats; small means the largest losses, large uniform.
+        beta: temperature of the draws, in nats, at least 1e-6; small means the largest losses, large uniform.
         aggregate: L_j over the samples visited last (`subset`), or over all of the class, those not
             visited with the loss they had last (`class`).
         clip: tau; by default log C, the loss of a uniform prediction over C classes.
@@ -66,8 +69,8 @@ class Rcap(EpochSampler):
     by: By = "class"
 
     def __post_init__(self) -> None:
-        if not 0 < self.beta < math.inf:
-            raise UsageError(f"rcap:beta={self.beta} is no number above 0")
+        if not _LEAST_BETA <= self.beta < math.inf:
+            raise UsageError(f"rcap:beta={self.beta} is no number of at least {_LEAST_BETA}")
         if self.clip is not None and not 0 < self.clip < math.inf:
             raise UsageError(f"rcap:clip={self.clip} is no number above 0")
 

@@ -19,6 +19,7 @@ from dprune_cli.stages import inputs
 
 # A layer norm makes a single number 0.
 _LEAST_WIDTH = 2
+_MOST_CLASSES = 100_000
 
 
 def check_reading(data: Sequence[str], reading: DataConfig) -> None:
@@ -140,8 +141,17 @@ def _name_classes(
     if classes is None and reading.classes is not None:
         classes = read_classes(reading.classes)
     if classes is None:
-        return features.classes or _ids(features.count_classes())
+        return features.classes or _ids(_count_classes(path, features))
     return _fit_classes(path, features, classes)
+
+
+def _count_classes(path: Path, features: Features) -> int:
+    """C; a stray label must not make a model of a thousand million classes."""
+    count, likely = features.count_classes(), max(len(features.keys), _MOST_CLASSES)
+    if count > likely:
+        key = features.keys[int(features.labels.argmax())]
+        raise DataError(f"{path}: key {key!r} has label {count - 1}, more than is likely; ids count from 0")
+    return count
 
 
 def _fit_classes(path: Path, features: Features, classes: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from dprune_cli.core.config import TrainConfig
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.progress import Progress
 from dprune_cli.io.outputs import part_path, whole_folder
-from dprune_cli.io.run_dir import CONFIG, RESUME, RunConfig, read_config
+from dprune_cli.io.run_dir import CONFIG, RESUME, RunConfig, file_digest, read_config
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable, check_keys
 from dprune_cli.stages import inputs
@@ -190,6 +190,7 @@ def _options(request: TrainRequest, samples: Samples, weight: torch.Tensor | Non
         "keep": request.keep,
         "weighter": request.weighter,
         "stretch": request.stretch,
+        "init": None if request.training.init is None else file_digest(request.training.init),
         "fingerprint": samples.table().meta.fingerprint,
         "weights": None if weight is None else hashlib.sha256(weight.numpy().tobytes()).hexdigest(),
     }

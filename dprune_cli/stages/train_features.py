@@ -16,8 +16,8 @@ from dprune_cli.core.errors import DataError
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.seeds import derive
 from dprune_cli.data.vectors import Vectors
-from dprune_cli.io.features import Features, features_digest
-from dprune_cli.io.run_dir import RunConfig
+from dprune_cli.io.features import Features
+from dprune_cli.io.run_dir import RunConfig, file_digest
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
 from dprune_cli.models.heads import HEAD_WIDTHS, build_mlp, mlp_name, parse_widths
@@ -66,7 +66,7 @@ class FeatureSource:
             "from_features": self.request.from_features,
             "from_val_features": self.request.from_val_features,
         }
-        found = {name: [str(path), features_digest(path)] for name, path in files.items() if path is not None}
+        found = {name: [str(path), file_digest(path)] for name, path in files.items() if path is not None}
         return dataclasses.replace(run, model=self.name, features=self.width, data={**run.data, **found})
 
     def validation(self, samples: Samples) -> tuple[Samples, Vectors] | None:

@@ -14,6 +14,8 @@ from tiny_data import CLASSES, PLACES, VALIDATION_SIZES
 
 SHORT = ["--epochs", "2", "--device", "cpu", "-q"]
 
+from dprune_cli.stages import train_features
+
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory, shard_folder, validation_shards):
@@ -247,3 +249,13 @@ def test_evaluation_of_the_wrong_kind(recorded, on_features, on_images, image_fo
         2,
         f"no DATA after the run {on_images}; write dprune evaluate RUN... DATA...",
     )
+
+
+def test_a_head_that_does_not_fit_into_memory_is_one_line(recorded, tmp_path, monkeypatch):
+    def build(*given, **more):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(train_features, "build_mlp", build)
+    done = call("train", "--from-features", recorded / "f.parquet", "-o", tmp_path / "run")
+    assert done.code == 1 and done.line == "out of memory; lower --cache-memory, --batch-size or the model"
+    assert contents(tmp_path) == {}

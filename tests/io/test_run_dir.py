@@ -8,7 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from dprune_cli.core.errors import DataError
-from dprune_cli.io.run_dir import CONFIG, WEIGHTS, RunConfig, is_run, read_config, read_run, write_history
+from dprune_cli.io.run_dir import (
+    CONFIG,
+    WEIGHTS,
+    RunConfig,
+    file_digest,
+    is_run,
+    read_config,
+    read_run,
+    write_history,
+)
 
 RUN = RunConfig(
     model="tiny",
@@ -84,3 +93,9 @@ def test_history(tmp_path):
     found = pq.read_table(tmp_path / "h.parquet").to_pylist()
     assert found[0] == {**dict.fromkeys(found[0]), **row}
     assert found[1]["epoch"] == 2 and found[1]["val_accuracy"] == 0.5
+
+
+def test_the_digest_tells_files_apart(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    # The published test vector.
+    assert file_digest(tmp_path / "a").startswith("ba7816bf8f01cfea414140de5dae2223")

@@ -189,8 +189,8 @@ def test_groups_that_are_missing():
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        ("rcap:beta=0", "rcap:beta=0.0 is no number above 0"),
-        ("rcap:beta=nan", "no number above 0"),
+        ("rcap:beta=0", "rcap:beta=0.0 is no number of at least 1e-06"),
+        ("rcap:beta=nan", "no number of at least"),
         ("rcap:clip=-1", "rcap:clip=-1.0 is no number above 0"),
         ("rcap:aggregate=all", "none of subset, class"),
         ("rcap:by=colour", "none of class, group"),

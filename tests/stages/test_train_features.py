@@ -250,6 +250,27 @@ def test_an_interrupted_run_goes_on(recorded, validation, tmp_path):
     assert history(tmp_path / "run") == history(tmp_path / "whole")
 
 
+def test_an_interrupted_run_notices_other_vectors(tmp_path):
+    path = write_features(tmp_path / "f.parquet")
+    with pytest.raises(Interrupted):
+        run_features(path, tmp_path / "run", Told("epoch 2/3"))
+    # The same numbers, each with the key of its neighbour: no size and no range is another.
+    write_features(path, features=np.roll(FEATURES, 1, axis=0).tolist())
+    with pytest.raises(UsageError, match="holds an unfinished run with other options or data"):
+        run_features(path, tmp_path / "run")
+
+
+def test_samples_without_features_are_tolerated_up_to_a_point(image_folder, tmp_path):
+    path = write_features(tmp_path / "f.parquet", keep=set(KEYS) - {"ant/03"})
+    options = {"data": [image_folder], "reading": DataConfig(max_errors="1")}
+    run_features(path, tmp_path / "run", **options)
+    table = read_table(str(tmp_path / "run" / "table.parquet"))
+    assert column(table, "status").count("no_features") == 1
+    assert column(table, "visits") == [3 * (key != "ant/03") for key in column(table, "key")]
+    with pytest.raises(DataError, match=r"key 'ant/03' has no features \(1 samples like this\)"):
+        run_features(path, tmp_path / "other", data=[image_folder])
+
+
 def test_weights_of_another_run(recorded, tmp_path):
     run_features(recorded, tmp_path / "first")
     init = tmp_path / "first" / "model.safetensors"
@@ -395,3 +416,9 @@ def test_freezing_without_weights(image_folder, tmp_path):
         run_train([image_folder], tmp_path / "run", config=training(freeze=True))
     with pytest.raises(UsageError, match="give its weights, --init FILE"):
         run_score([image_folder], "el2n", config=training(freeze=True))
+
+
+def test_a_stray_label_is_told(tmp_path):
+    path = write_features(tmp_path / "f.parquet", label=[*LABELS[:-1].tolist(), 10**9])
+    with pytest.raises(DataError, match="has label 1000000000, more than is likely; ids count from 0"):
+        run_features(path, tmp_path / "run")

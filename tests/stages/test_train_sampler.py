@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -43,10 +45,11 @@ def test_what_was_saved_is_reckoned_from_the_seconds_of_a_visit():
         {"visited": 10, "plan_seconds": 0.5, "visit_seconds": 3.0},
     ]
     found = summarise_visits(rows, 200)
-    # A visit takes 0.1, 0.1 and 0.3 s; an epoch took 10, 1.5 and 3.5 s.
+    # 120 visits take 14 s; an epoch took 10, 1.5 and 3.5 s.
     assert found["visited"] == 40 and found["visited_fraction"] == 0.2
-    assert found["full_epoch_seconds"] == pytest.approx(20) and found["epoch_seconds"] == 5
-    assert found["plan_seconds"] == pytest.approx(1 / 3) and found["speedup"] == pytest.approx(4)
+    assert found["full_epoch_seconds"] == pytest.approx(200 * 14 / 120) and found["epoch_seconds"] == 5
+    assert found["plan_seconds"] == pytest.approx(1 / 3)
+    assert found["speedup"] == pytest.approx(200 * 14 / 120 / 5)
 
 
 @pytest.mark.parametrize("sampler", ["rcap", "rs2", "drop:period=1,missing_class=mean", "infobatch"])
@@ -142,3 +145,16 @@ def test_groups_have_their_own_columns_in_the_history(shard_folder, tmp_path):
     )
     rows = history(tmp_path / "run")
     assert all(sum(row["group_visited"]) == 20 and len(row["group_loss"]) == 2 for row in rows)
+
+
+def test_other_initial_weights_are_another_run(image_folder, tmp_path):
+    for name, seed in (("first", 0), ("second", 1)):
+        run_train([image_folder], tmp_path / name, config=training(epochs=1, seed=seed))
+    start = tmp_path / "start.safetensors"
+    shutil.copy(tmp_path / "first" / "model.safetensors", start)
+    options = {**BUDGET, "config": training(init=start)}
+    with pytest.raises(Interrupted):
+        run_train([image_folder], tmp_path / "run", Told("epoch 2/3"), **options)
+    shutil.copy(tmp_path / "second" / "model.safetensors", start)
+    with pytest.raises(UsageError, match="unfinished run with other options or data"):
+        run_train([image_folder], tmp_path / "run", **options)
