@@ -12,9 +12,9 @@ from feature_files import write_features
 from safetensors.numpy import load_file
 from tiny_data import CLASSES, PLACES, VALIDATION_SIZES
 
-SHORT = ["--epochs", "2", "--device", "cpu", "-q"]
-
 from dprune_cli.stages import train_features
+
+SHORT = ["--epochs", "2", "--device", "cpu", "-q"]
 
 
 @pytest.fixture(scope="module")
