@@ -9,29 +9,17 @@ import pytest
 import torch
 from tiny_data import SIZES
 from toy_fits import CLASSES, make_config, make_data, make_fit, make_info
+from toy_samplers import show_losses, start_sampler
 
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.seeds import numpy_rng
 from dprune_cli.samplers.base import SAMPLERS
-from dprune_cli.train.observe import BatchObs, Phase, RunInfo
 
 LOG4 = math.log(4)
 
 
 def started(spec="rcap", sizes=SIZES, visits=20, epochs=4, **info):
-    """A sampler over classes of these sizes, one after the other."""
-    target = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    run = RunInfo([str(row) for row in range(len(target))], target, len(sizes), epochs, **info)
-    sampler = SAMPLERS.make(spec)
-    sampler.start(run, visits)
-    return sampler
-
-
-def show(sampler, rows, losses):
-    """One batch with these losses; rcap looks at nothing else."""
-    rows = torch.as_tensor(rows)
-    losses = torch.as_tensor(losses, dtype=torch.float32).expand(len(rows))
-    sampler.update(BatchObs(Phase.TRAIN, 1, rows, rows * 0, torch.zeros(len(rows), 1), losses))
+    return start_sampler(spec, visits, sizes, epochs, **info)
 
 
 def counts(sampler, plan, sizes=SIZES):
@@ -69,7 +57,7 @@ def test_the_allocation_worked_by_hand():
     for budget, expected in ((300, [128, 111, 61]), (700, [322, 278, 100])):
         sampler = started("rcap:aggregate=class,clip=9", sizes, budget)
         for first, size, total in zip((0, 600, 900), sizes, (60, 90, 80), strict=True):
-            show(sampler, np.arange(first, first + size), total / size)
+            show_losses(sampler, np.arange(first, first + size), total / size)
         assert counts(sampler, sampler.plan(1, numpy_rng(0)), sizes) == expected
         assert expected == reference(sizes, [60, 90, 80], budget)
         assert sampler.facts()["class_loss"] == pytest.approx([60, 90, 80], rel=1e-6)
@@ -83,7 +71,7 @@ def test_budgets_reach_the_fixed_point_where_density_is_the_mean_loss():
     for epoch in range(1, 31):
         plan = sampler.plan(epoch, numpy_rng(0, epoch))
         seen.append(counts(sampler, plan, sizes))
-        show(sampler, plan.rows, mean[label[plan.rows]])
+        show_losses(sampler, plan.rows, mean[label[plan.rows]])
     # From class sizes to n_j ~ N_j m_j; the logarithm of the error halves every epoch.
     assert seen[0] == [695, 208, 69, 28]
     assert np.abs(np.array(seen[1]) - [660.3, 221.5, 80.9, 37.4]).max() < 1.5
@@ -103,11 +91,11 @@ def test_the_history_holds_what_set_the_next_budgets(aggregate):
 def test_losses_are_those_of_the_last_visit_clipped():
     sampler = started(visits=40)
     sampler.plan(1, numpy_rng(0))
-    show(sampler, [0, 20], [0.25, 9.0])
+    show_losses(sampler, [0, 20], [0.25, 9.0])
     loss = sampler.state["loss"]
     assert loss[0] == 0.25 and loss[20] == pytest.approx(LOG4) and loss[1] == pytest.approx(LOG4)
     sampler = started("rcap:clip=0.5", visits=40)
-    show(sampler, [0, 1], [0.25, 9.0])
+    show_losses(sampler, [0, 1], [0.25, 9.0])
     assert sampler.state["loss"][:3].tolist() == [0.25, 0.5, 0.5]
 
 
@@ -117,7 +105,7 @@ def test_subset_counts_what_was_visited_last_and_class_everything():
         sampler = started(f"rcap:aggregate={aggregate}", (4, 2), visits=3)
         sampler.plan(1, numpy_rng(0))
         sampler.state["visited"].zero_()[[0, 1, 4]] = True
-        show(sampler, [0, 1, 4], [0.5, 0.25, 0.125])
+        show_losses(sampler, [0, 1, 4], [0.5, 0.25, 0.125])
         found[aggregate] = sampler.facts()["class_loss"]
     assert found["subset"] == [0.75, 0.125]
     # What was never visited counts as log 2.
@@ -126,7 +114,7 @@ def test_subset_counts_what_was_visited_last_and_class_everything():
 
 def test_losses_of_zero_spread_the_budget_by_class_size():
     sampler = started(visits=20)
-    show(sampler, np.arange(40), 0.0)
+    show_losses(sampler, np.arange(40), 0.0)
     assert counts(sampler, sampler.plan(2, numpy_rng(0))) == [10, 6, 3, 1]
 
 
@@ -140,9 +128,9 @@ def test_draws_have_the_probabilities_of_sequential_ones():
             if first != second:
                 pairs[tuple(sorted((first, second)))] += p[first] * p[second] / (1 - p[first])
     sampler = started(f"rcap:beta={beta},clip=5", (3, 1), visits=3)
-    show(sampler, [0, 1, 2], losses)
+    show_losses(sampler, [0, 1, 2], losses)
     # The only sample of the second class has so much loss that it is always whole.
-    show(sampler, [3], 5.0)
+    show_losses(sampler, [3], 5.0)
     times = dict.fromkeys(pairs, 0)
     for draw in range(4000):
         plan = sampler.plan(2, numpy_rng(1, draw))
@@ -155,8 +143,8 @@ def test_draws_have_the_probabilities_of_sequential_ones():
 @pytest.mark.parametrize(("beta", "expected"), [(1e-3, {0, 1, 2}), (1e6, None)])
 def test_a_small_temperature_takes_the_largest_losses(beta, expected):
     sampler = started(f"rcap:beta={beta},aggregate=class", (10, 3), visits=4)
-    show(sampler, np.arange(10), np.linspace(0.69, 0.01, 10))
-    show(sampler, [10, 11, 12], 0.05)
+    show_losses(sampler, np.arange(10), np.linspace(0.69, 0.01, 10))
+    show_losses(sampler, [10, 11, 12], 0.05)
     taken = [set(sampler.plan(2, numpy_rng(draw)).rows) & set(range(10)) for draw in range(20)]
     if expected:
         assert all(rows == set(sorted(rows)[: len(rows)]) and rows == set(range(len(rows))) for rows in taken)
@@ -169,7 +157,7 @@ def test_groups_have_budgets_of_their_own():
     sampler = started("rcap:by=group", visits=20, group=group, group_names=["land", "water"])
     plan = sampler.plan(1, numpy_rng(0))
     assert np.bincount(group[plan.rows].numpy()).tolist() == [15, 5]
-    show(sampler, plan.rows, np.where(group[plan.rows] == 0, 0.1, 0.9))
+    show_losses(sampler, plan.rows, np.where(group[plan.rows] == 0, 0.1, 0.9))
     facts = sampler.facts()
     assert facts["group_visited"] == [15, 5] and facts["group_loss"] == pytest.approx([1.5, 4.5], rel=1e-6)
     assert "class_loss" not in facts
@@ -210,7 +198,7 @@ def test_hard_classes_get_more():
     sampler = started("rcap", sizes, 70, 20)
     for epoch in range(1, 21):
         plan = sampler.plan(epoch, numpy_rng(epoch))
-        show(sampler, plan.rows, losses[plan.rows])
+        show_losses(sampler, plan.rows, losses[plan.rows])
     density = np.array(counts(sampler, plan, sizes)) / sizes
     assert np.corrcoef(density, mean)[0, 1] > 0.95
 
@@ -231,7 +219,7 @@ def test_a_class_of_which_nothing_was_visited_comes_back():
     for epoch in range(1, 31):
         plan = sampler.plan(epoch, numpy_rng(epoch))
         visits.append(counts(sampler, plan, sizes)[2])
-        show(sampler, plan.rows, np.array([0.3, 0.3, 0.9])[label[plan.rows]])
+        show_losses(sampler, plan.rows, np.array([0.3, 0.3, 0.9])[label[plan.rows]])
         whole = sampler.state["loss"].numpy()[label == 2].sum(dtype=np.float64)
         if visits[-1] == 0:
             assert sampler.facts()["class_loss"][2] == pytest.approx(whole)

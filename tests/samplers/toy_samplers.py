@@ -11,11 +11,11 @@ from dprune_cli.samplers.base import SAMPLERS
 from dprune_cli.train.observe import BatchObs, Phase, RunInfo
 
 
-def start_sampler(spec, visits=None, sizes=SIZES, epochs=4, bad=()):
+def start_sampler(spec, visits=None, sizes=SIZES, epochs=4, bad=(), **info):
     """A sampler over classes of these sizes, one after the other; `bad` rows cannot be used."""
     target = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     target[list(bad)] = -1
-    run = RunInfo([str(row) for row in range(len(target))], target, len(sizes), epochs)
+    run = RunInfo([str(row) for row in range(len(target))], target, len(sizes), epochs, **info)
     sampler = SAMPLERS.make(spec)
     sampler.start(run, visits)
     return sampler
