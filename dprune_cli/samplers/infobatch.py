@@ -47,7 +47,8 @@ class Infobatch(EpochSampler):
     Without `--keep` the number of visits is an outcome. With it, which the paper does not have, the run
     visits exactly as many samples as asked for: the epochs that visit everything come first in the budget,
     the others share the rest evenly, and r follows anew in each. It is at most 0.9; where fewer samples
-    are low than that takes, those with the next higher losses count as low too, which is as unbiased.
+    are low than that takes, those with the next higher losses count as low too, which is as unbiased. But
+    weights of up to 10 make gradients noisy: a small budget is far from what the paper calls lossless.
 
     Attributes:
         r: share of the low samples that is left out, in [0, 1); 0.5 if neither it nor `--keep` is given.
