@@ -102,9 +102,9 @@ class EpochSampler(ABC):
     def plan(self, epoch: int, rng: np.random.Generator) -> EpochPlan:
         """See `Sampler.plan`; `sizes[epoch - 1]` rows."""
 
+    @abstractmethod
     def update(self, obs: BatchObs) -> None:
-        """See `Sampler.update`; only of those with a `phase`."""
-        raise NotImplementedError(f"{self.info.name} looks at no batches")
+        """See `Sampler.update`; called for batches of `phase` alone."""
 
     def facts(self) -> dict[str, Any]:
         """See `Sampler.facts`."""

@@ -13,7 +13,7 @@ from dprune_cli.io.keys import draw_seed, hash_keys
 from dprune_cli.metrics.ranking import first_hashes
 from dprune_cli.samplers.base import EpochSampler, register
 from dprune_cli.train.hooks import EpochPlan
-from dprune_cli.train.observe import RunInfo
+from dprune_cli.train.observe import BatchObs, RunInfo
 
 
 @register
@@ -36,3 +36,6 @@ class Random(EpochSampler):
     def plan(self, epoch: int, rng: np.random.Generator) -> EpochPlan:
         """The subset again."""
         return EpochPlan(self.state["rows"].numpy())
+
+    def update(self, obs: BatchObs) -> None:
+        """Nothing to look at."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from dprune_cli.core.info import MethodInfo
 from dprune_cli.samplers.base import EpochSampler, register
 from dprune_cli.train.hooks import EpochPlan
-from dprune_cli.train.observe import RunInfo
+from dprune_cli.train.observe import BatchObs, RunInfo
 
 
 @register
@@ -50,3 +50,6 @@ class Rs2(EpochSampler):
             left = np.concatenate([left, fresh[~taken], fresh[taken]])
         self.state["left"] = torch.from_numpy(left[size:].copy())
         return EpochPlan(left[:size])
+
+    def update(self, obs: BatchObs) -> None:
+        """Nothing to look at."""
