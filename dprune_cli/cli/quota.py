@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -31,10 +30,10 @@ def command(
     ] = "class",
     min_per_class: Annotated[int, typer.Option(help="Samples promised to every class.")] = 0,
     quotas: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the quotas (.parquet, .csv, .json).")
+        str | None, typer.Option(metavar="FILE", help="Also write the quotas (.parquet, .csv, .json).")
     ] = None,
     edited: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Apply an edited quotas file.")
+        str | None, typer.Option("--from", metavar="FILE", help="Apply an edited quotas file.")
     ] = None,
     output: TableOut = "-",
     seed: Seed = 0,
@@ -44,16 +43,18 @@ def command(
     """Decide how many samples of every class (or group) to keep."""
     from dprune_cli.core.budget import parse_budget
     from dprune_cli.io.outputs import check_distinct, check_output
-    from dprune_cli.io.table import check_table_output, read_table, write_table
+    from dprune_cli.io.remote import parse_place
+    from dprune_cli.io.table import check_table_output, open_table, write_table
     from dprune_cli.stages.quota import QuotaRequest, check_suffix, write_quotas
     from dprune_cli.stages.quota import quota as set_quotas
 
     terminal = Terminal(talk)
     check_distinct(output=output, quotas=quotas)
     check_table_output(output, force=force)
-    if quotas is not None:
-        check_suffix(quotas)
-        check_output(quotas, force=force)
+    quotas_file = parse_place(quotas)
+    if quotas_file is not None:
+        check_suffix(quotas_file)
+        check_output(quotas_file, force=force)
     if edited is not None and (keep or method):
         raise UsageError("--from says all quotas itself: drop --keep and --method")
     if edited is None and (keep is None or method is None):
@@ -66,13 +67,13 @@ def command(
         by=by,
         validation=val or [],
         minimum=min_per_class,
-        edited=edited,
+        edited=parse_place(edited),
         seed=seed,
     )
-    result, review = set_quotas(read_table(table), request, terminal)
+    result, review = set_quotas(open_table(table), request, terminal)
     write_table(result, output, force=force)
-    if quotas is not None:
-        write_quotas(review, quotas, force=force)
+    if quotas_file is not None:
+        write_quotas(review, quotas_file, force=force)
     rows = [
         (
             row["name"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -56,11 +55,9 @@ def command(
         str | None, typer.Option(metavar="DIR", help="Write the kept samples as shards; - streams.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the kept images as class/image.")
+        str | None, typer.Option(metavar="DIR", help="Write the kept images as class/image.")
     ] = None,
-    keys: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the kept keys, one a line.")
-    ] = None,
+    keys: Annotated[str | None, typer.Option(metavar="FILE", help="Write the kept keys, one a line.")] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(metavar="DATA", help="Where the samples are, if not where they were scored."),
@@ -78,7 +75,8 @@ def command(
     """Keep the best samples by a column, within quotas if the table has any, and write them out."""
     from dprune_cli.core.budget import parse_budget
     from dprune_cli.io.outputs import check_distinct
-    from dprune_cli.io.table import check_table_output, read_table, write_table
+    from dprune_cli.io.remote import parse_place
+    from dprune_cli.io.table import check_table_output, open_table, write_table
     from dprune_cli.stages.select import SelectOutputs, SelectRequest
     from dprune_cli.stages.select import select as select_samples
 
@@ -96,8 +94,8 @@ def command(
     check_table_output(output, force=force)
     outputs = SelectOutputs(
         shards=shards,
-        folder=folder,
-        keys=keys,
+        folder=parse_place(folder),
+        keys=parse_place(keys),
         data=data or [],
         shuffle=shuffle,
         shard_samples=shard_samples,
@@ -115,12 +113,12 @@ def command(
         weight_by=weight_by,
         seed=seed,
     )
-    found = select_samples(read_table(table), request, terminal)
+    found = select_samples(open_table(table), request, terminal)
     if outputs.any:
         # Imported here, because what copies shards takes longer to import than a small table to select.
-        from dprune_cli.stages.select_outputs import write_outputs
+        from dprune_cli.stages.select_kept import write_kept
 
-        for shard in write_outputs(found.table, found.keep, outputs):
+        for shard in write_kept(found, outputs):
             if shards != "-":
                 terminal.note(f"{shards}/{shard.name}: {shard.samples} samples, {shard.size} bytes")
     if output is not None:

@@ -56,10 +56,13 @@ def strings(values: Sequence[str]) -> pa.Array:
     )
 
 
-def dictionary(
-    codes: NDArray[np.int32], names: Sequence[str], null: NDArray[np.bool_] | None = None
-) -> pa.Array:
-    """(N,) codes into `names` as a dictionary array of strings."""
+def empty(schema: pa.Schema) -> pa.Table:
+    """A table of these columns without rows."""
+    return pa.Table.from_batches([], schema)
+
+
+def dictionary(codes: NDArray[Any], names: Sequence[str], null: NDArray[np.bool_] | None = None) -> pa.Array:
+    """(N,) integer codes into `names` as a dictionary array of strings; what is null may have any code."""
     return pa.DictionaryArray.from_arrays(from_numpy(codes.astype(np.int32), null), strings(names))
 
 

@@ -62,25 +62,41 @@ def _hash_chunk(chunk: pa.Array, start: np.uint64) -> NDArray[np.uint64]:
     data = np.frombuffer(data_buffer or b"", np.uint8)[offsets[0] : offsets[-1]]
     # Eight zero bytes after the end let the last word of the last key be read like any other.
     padded = np.concatenate([data, np.zeros(8, np.uint8)])
-    words = np.lib.stride_tricks.sliding_window_view(padded, 8)
-    begin, length = offsets[:-1] - offsets[0], np.diff(offsets)
+    # The eight bytes from every place on, as one number.
+    words = np.ndarray(len(data) + 1, np.dtype("<u8"), padded, strides=(1,))
+    begin, length = (offsets[:-1] - offsets[0]).astype(np.intp), np.diff(offsets).astype(np.int64)
     state = _mix(start + length.astype(np.uint64) * _GOLDEN)
-    rows = np.arange(len(length))
-    for position in range(0, int(length.max(initial=0)), 8):
-        rows = rows[length[rows] > position]
-        block = words[begin[rows] + position].copy()
-        left = length[rows] - position
-        word = block.view("<u8").reshape(-1)
-        unused = (8 * np.maximum(8 - left, 0)).astype(np.uint64)
-        word = (word << unused) >> unused
-        state[rows] = _mix((state[rows] ^ word) + _GOLDEN)
+    shortest, longest = int(length.min(initial=0)), int(length.max(initial=0))
+    for position in range(0, longest, 8):
+        if position < shortest:
+            state = _absorb(state, words[begin + position], length - position)
+        else:
+            rows = np.flatnonzero(length > position)
+            state[rows] = _absorb(state[rows], words[begin[rows] + position], length[rows] - position)
     return state
 
 
+def _absorb(
+    state: NDArray[np.uint64], word: NDArray[np.uint64], left: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """The states after the next words of keys, of which `left` bytes belong to the keys."""
+    unused = (8 * np.maximum(8 - left, 0)).astype(np.uint64)
+    word <<= unused
+    word >>= unused
+    word ^= state
+    word += _GOLDEN
+    return _mix(word)
+
+
 def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    value = (value ^ (value >> np.uint64(30))) * _MIX_A
-    value = (value ^ (value >> np.uint64(27))) * _MIX_B
-    return value ^ (value >> np.uint64(31))
+    """The finaliser; changes what it is given."""
+    spare = value >> np.uint64(30)
+    value ^= spare
+    value *= _MIX_A
+    value ^= np.right_shift(value, np.uint64(27), out=spare)
+    value *= _MIX_B
+    value ^= np.right_shift(value, np.uint64(31), out=spare)
+    return value
 
 
 def draw_seed(seed: int, among: NDArray[np.uint64]) -> int:

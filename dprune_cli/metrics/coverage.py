@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from dprune_cli.metrics.ranking import blocks
 
 
 @dataclass(frozen=True)
@@ -39,21 +42,72 @@ class Coverage:
         return np.flatnonzero((self.available > 0) & (self.kept == 0)).tolist()
 
 
-def cover(stratum: ArrayLike, keep: ArrayLike, strata: int) -> Coverage:
+def cover(stratum: ArrayLike, keep: ArrayLike, strata: int, among: ArrayLike | None = None) -> Coverage:
     """The coverage of a selection.
 
     Args:
-        stratum: (N,) stratum ids of the samples that could be kept, 0 to `strata` - 1.
+        stratum: (N,) stratum ids of the samples, 0 to `strata` - 1.
         keep: (N,) whether each is kept.
         strata: how many strata there are.
+        among: (N,) whether each could be kept; None for all. The ids of the others are not looked at.
 
     >>> found = cover([0, 0, 1, 1, 1, 2], [1, 0, 1, 1, 1, 0], 4)
     >>> found.density.tolist(), found.smallest, found.empty
     ([0.5, 1.0, 0.0, nan], 2, [2])
     """
-    ids = np.asarray(stratum, np.int64)
-    kept = ids[np.asarray(keep, bool)]
-    return Coverage(np.bincount(ids, minlength=strata), np.bincount(kept, minlength=strata))
+    ids = np.asarray(stratum)
+    able = None if among is None else np.asarray(among, bool)
+    return Coverage(count_strata(ids, strata, able), count_strata(ids, strata, np.asarray(keep, bool)))
+
+
+def count_strata(
+    stratum: NDArray[Any], strata: int, among: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """(S,) samples of every stratum.
+
+    Args:
+        stratum: (N,) integer ids, 0 to `strata` - 1.
+        strata: S.
+        among: (N,) samples to count; None counts all. The ids of the others are not looked at.
+    """
+    total = np.zeros(strata, np.int64)
+    for own in blocks(len(stratum)):
+        ids = stratum[own] if among is None or among[own].all() else stratum[own][among[own]]
+        total += np.bincount(ids, minlength=strata)
+    return total
+
+
+def sort_strata(
+    stratum: NDArray[Any], strata: int, among: NDArray[np.bool_]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The samples by stratum, within one in their order.
+
+    Args:
+        stratum: (N,) integer ids, 0 to `strata` - 1; those of samples that are not `among` may be any.
+        strata: S.
+        among: (N,) samples that are wanted.
+
+    Returns:
+        (M,) numbers of the wanted samples, in 32 bits where they suffice, and (S + 1,) where every stratum
+        begins among them.
+
+    >>> order, edges = sort_strata(np.array([2, 0, -1, 0]), 3, np.array([True, True, False, True]))
+    >>> order.tolist(), edges.tolist()
+    ([1, 3, 0], [0, 2, 2, 3])
+    """
+    edges = np.cumsum([0, *count_strata(stratum, strata, among)])
+    order = np.empty(edges[-1], np.uint32 if len(stratum) < 1 << 32 else np.int64)
+    place, narrow = edges[:-1].copy(), np.min_scalar_type(strata)
+    for own in blocks(len(stratum)):
+        rows = np.flatnonzero(among[own])
+        ids = stratum[own] if len(rows) == own.stop - own.start else stratum[own][rows]
+        # NumPy's stable sort of narrow integers is a radix sort.
+        by_stratum = np.argsort(ids.astype(narrow, copy=False), kind="stable")
+        counts = np.bincount(ids, minlength=strata)
+        begins = np.cumsum(counts) - counts
+        order[np.repeat(place - begins, counts) + np.arange(len(ids))] = rows[by_stratum] + own.start
+        place += counts
+    return order, edges
 
 
 def correlate(density: ArrayLike, recall: ArrayLike) -> float | None:

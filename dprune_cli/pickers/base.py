@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,12 +50,14 @@ class Picker(ABC):
         return None
 
     @abstractmethod
-    def pick(self, values: NDArray[np.float64] | None, count: int, tie: Tie, m: int) -> NDArray[np.int64]:
+    def pick(
+        self, values: NDArray[np.floating[Any]] | None, count: int, tie: Tie, m: int
+    ) -> NDArray[np.int64]:
         """Positions of the chosen candidates.
 
         Args:
-            values: (m,) the column as it stands in the table, never flipped, finite or infinite, without
-                NaN; None only if the picker does not need values.
+            values: (m,) float32 or float64, the column as it stands in the table, never flipped, finite or
+                infinite, without NaN; None only if the picker does not need values.
             count: how many to choose, 0 to m.
             tie: positions to the seeded hashes of their keys.
             m: how many candidates there are.

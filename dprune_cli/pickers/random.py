@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,12 @@ class Random(Picker):
     info = MethodInfo(name="random", title="Uniformly random", paper="none: a baseline")
     needs_values: ClassVar[bool] = False
 
-    def pick(self, values: NDArray[np.float64] | None, count: int, tie: Tie, m: int) -> NDArray[np.int64]:
+    def pick(
+        self, values: NDArray[np.floating[Any]] | None, count: int, tie: Tie, m: int
+    ) -> NDArray[np.int64]:
         """See `Picker.pick`; `values` are ignored.
 
         >>> Random().pick(None, 2, lambda rows: np.array([30, 10, 20], np.uint64)[rows], 3).tolist()
         [1, 2]
         """
-        return first_hashes(np.arange(m, dtype=np.int64), count, tie)
+        return first_hashes(range(m), count, tie).astype(np.int64)

@@ -7,14 +7,15 @@ algorithm 1, https://arxiv.org/abs/2210.15809.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import UsageError
 from dprune_cli.core.info import MethodInfo
-from dprune_cli.metrics.ranking import Tie, first_hashes
+from dprune_cli.metrics.coverage import sort_strata
+from dprune_cli.metrics.ranking import Tie, blocks, first_hashes
 from dprune_cli.pickers.base import Cutoff, HardEnd, Picker, register
 
 MOST_BINS = 1_000_000
@@ -64,7 +65,9 @@ class Stratified(Picker):
         """The hard cutoff."""
         return Cutoff(self.cutoff, self.cutoff_by, self.cutoff_end) if self.cutoff else None
 
-    def pick(self, values: NDArray[np.float64] | None, count: int, tie: Tie, m: int) -> NDArray[np.int64]:
+    def pick(
+        self, values: NDArray[np.floating[Any]] | None, count: int, tie: Tie, m: int
+    ) -> NDArray[np.int64]:
         """See `Picker.pick`.
 
         >>> hashes = lambda rows: rows.astype(np.uint64)
@@ -75,34 +78,34 @@ class Stratified(Picker):
             raise ValueError("strata are of values")
         if count in (0, m):
             return np.arange(count, dtype=np.int64)
-        number = bin_values(values, self.bins)
-        # The narrowest type makes NumPy's stable sort a radix sort.
-        order = np.argsort(number.astype(np.min_scalar_type(self.bins)), kind="stable").astype(np.int64)
-        edges = np.flatnonzero(np.diff(number[order])) + 1
-        strata = np.split(order, edges)
+        order, edges = sort_strata(bin_values(values, self.bins), self.bins, np.ones(m, bool))
+        strata = [rows for rows in np.split(order, edges[1:-1]) if len(rows)]
         budgets = share_budget([len(rows) for rows in strata], count)
-        # All at once: asked bin by bin, what a call costs would outweigh the hashing of small bins.
-        hashes = tie(np.arange(m, dtype=np.int64))
-        chosen = [
-            first_hashes(rows, own, hashes.__getitem__) for rows, own in zip(strata, budgets, strict=True)
-        ]
-        return np.sort(np.concatenate(chosen))
+        chosen = [first_hashes(rows, own, tie) for rows, own in zip(strata, budgets, strict=True)]
+        return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
-def bin_values(values: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+def bin_values(values: NDArray[np.floating[Any]], bins: int) -> NDArray[Any]:
     """(m,) numbers of the equal-width bins over the range of the finite values, 0 to `bins` - 1.
 
     >>> bin_values(np.array([-4.0, -3.1, -3.0, -2.0, -np.inf, np.inf]), 2).tolist()
     [0, 0, 1, 1, 0, 1]
     """
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
+    finite = np.isfinite(values)
+    low, high = 0.0, 0.0
+    if finite.any():
+        low = float(values.min(where=finite, initial=np.inf))
+        high = float(values.max(where=finite, initial=-np.inf))
     # Scaled by a power of two, which is exact, so that the width of the widest range is finite.
     exponent = -int(np.frexp(max(abs(low), abs(high)))[1])
     start, end = np.ldexp([low, high], exponent)
-    place, width = np.ldexp(values, exponent) - start, end - start
-    share = place / width if width > 0 else np.where(place > 0, np.inf, 0.0)
-    return np.clip(np.floor(share * bins), 0, bins - 1).astype(np.int64)
+    width = end - start
+    number = np.empty(len(values), np.min_scalar_type(bins - 1))
+    for own in blocks(len(values)):
+        place = np.ldexp(values[own].astype(np.float64), exponent) - start
+        share = place / width if width > 0 else np.where(place > 0, np.inf, 0.0)
+        number[own] = np.clip(np.floor(share * bins), 0, bins - 1)
+    return number
 
 
 def share_budget(sizes: list[int], count: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,9 @@ class Top(EndPicker):
 
     info = MethodInfo(name="top", title="Best by score", paper="none: a baseline")
 
-    def pick(self, values: NDArray[np.float64] | None, count: int, tie: Tie, m: int) -> NDArray[np.int64]:
+    def pick(
+        self, values: NDArray[np.floating[Any]] | None, count: int, tie: Tie, m: int
+    ) -> NDArray[np.int64]:
         """See `Picker.pick`.
 
         >>> hashes = lambda rows: rows.astype(np.uint64)

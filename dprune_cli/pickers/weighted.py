@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import UsageError
-from dprune_cli.core.info import MethodInfo
+from dprune_cli.core.info import End, MethodInfo
 from dprune_cli.io.keys import uniform
-from dprune_cli.metrics.ranking import Tie, choose
+from dprune_cli.metrics.ranking import Tie, blocks, choose
 from dprune_cli.pickers.base import EndPicker, register
 
 
@@ -50,7 +51,9 @@ class Weighted(EndPicker):
                 "--pick weighted prefers one end of a column, not the middle; give --end high or low"
             )
 
-    def pick(self, values: NDArray[np.float64] | None, count: int, tie: Tie, m: int) -> NDArray[np.int64]:
+    def pick(
+        self, values: NDArray[np.floating[Any]] | None, count: int, tie: Tie, m: int
+    ) -> NDArray[np.int64]:
         """See `Picker.pick`.
 
         >>> hashes = lambda rows: np.array([2**63, 2**62, 2**61], np.uint64)[rows]
@@ -61,12 +64,27 @@ class Weighted(EndPicker):
             raise ValueError("weighted draws go by values")
         if count in (0, m):
             return np.arange(count, dtype=np.int64)
-        logits = -values if self.end == "low" else values
-        return choose(perturb(logits, tie(np.arange(m, dtype=np.int64)), self.temperature), count, tie)
+        drawn = np.empty(m)
+        shift = _largest_finite(values, self.end)
+        for own in blocks(m):
+            logits = values[own].astype(np.float64)
+            hashes = tie(np.arange(own.start, own.stop))
+            drawn[own] = perturb(-logits if self.end == "low" else logits, hashes, self.temperature, shift)
+        return choose(drawn, count, tie)
+
+
+def _largest_finite(values: NDArray[np.floating[Any]], end: End | None) -> float:
+    """The largest finite logit; 0 if there is none."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        return 0.0
+    if end == "low":
+        return -float(values.min(where=finite, initial=np.inf))
+    return float(values.max(where=finite, initial=-np.inf))
 
 
 def perturb(
-    logits: NDArray[np.float64], hashes: NDArray[np.uint64], temperature: float
+    logits: NDArray[np.float64], hashes: NDArray[np.uint64], temperature: float, largest: float
 ) -> NDArray[np.float64]:
     """(m,) logits / temperature + g, up to a shift and a factor that are the same for all.
 
@@ -77,15 +95,15 @@ def perturb(
         logits: (m,) without NaN.
         hashes: (m,) seeded hashes.
         temperature: above 0.
+        largest: finite logit of all that are drawn among.
 
-    >>> perturb(np.array([5.0, 5.0, 4.0]), np.array([2**63] * 3, np.uint64), 2.0).round(4).tolist()
+    >>> perturb(np.array([5.0, 5.0, 4.0]), np.array([2**63] * 3, np.uint64), 2.0, 5.0).round(4).tolist()
     [0.3665, 0.3665, -0.1335]
     """
     # A hash of 0 would give an infinite g, which an infinite logit could turn into NaN.
     gumbel = -np.log(-np.log1p(-np.maximum(uniform(hashes), 2.0**-54)))
-    finite = logits[np.isfinite(logits)]
     # The largest logit becomes 0, so that no g is lost to rounding where it could decide anything.
     with np.errstate(over="ignore"):
-        logits = logits - (finite.max() if len(finite) else 0.0)
+        logits = logits - largest
     # Multiplied or divided so that neither can overflow.
     return logits + temperature * gumbel if temperature < 1 else logits / temperature + gumbel

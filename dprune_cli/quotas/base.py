@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +43,10 @@ class QuotaInput:
         total: samples to keep.
         names: stratum names by id.
         available: (S,) candidates of every stratum.
-        stratum: (N',) stratum id of every candidate.
+        stratum: (N',) stratum id of every candidate, in any integer type.
         validation: one entry a validation table; may be empty.
-        column: (N',) values of a table column for the candidates, NaN where null; raises `DataError`
-            for a column that is not there.
+        column: (N',) float32 or float64 values of a table column for the candidates, NaN where null;
+            raises `DataError` for a column that is not there.
         tie: candidate numbers to the seeded hashes of their keys.
         keep_first: the end of a score column that its metadata say to keep; None if they say nothing.
         classes: classes that the model tells apart, where the strata are groups; None if they are the
@@ -56,9 +56,9 @@ class QuotaInput:
     total: int
     names: list[str]
     available: NDArray[np.int64]
-    stratum: NDArray[np.int64]
+    stratum: NDArray[Any]
     validation: tuple[Validation, ...]
-    column: Callable[[str], NDArray[np.float64]]
+    column: Callable[[str], NDArray[np.floating[Any]]]
     tie: Tie
     keep_first: Callable[[str], End | None]
     classes: int | None = None

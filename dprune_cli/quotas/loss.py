@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.info import MethodInfo
 from dprune_cli.metrics.allocation import loss_weights
+from dprune_cli.metrics.ranking import blocks
 from dprune_cli.quotas.base import QuotaInput, QuotaRule, register
 
 
@@ -47,7 +48,7 @@ class Loss(QuotaRule):
     def weights(self, given: QuotaInput) -> NDArray[np.float64]:
         """(S,) sqrt(p_j L_j); `DataError` if a sample that may be kept has no loss."""
         values = given.column("loss")
-        missing = int(np.isnan(values).sum())
+        missing = int(np.count_nonzero(np.isnan(values)))
         if missing:
             raise DataError(
                 f"column 'loss' is null for {missing} of {len(values)} samples with status ok;"
@@ -55,5 +56,8 @@ class Loss(QuotaRule):
             )
         size = len(given.available)
         ceiling = math.log(given.classes or size) if self.clip is None else self.clip
-        total = np.bincount(given.stratum, weights=np.clip(values, 0, ceiling), minlength=size)
-        return loss_weights(given.available, total.astype(np.float64, copy=False))
+        total = np.zeros(size)
+        for own in blocks(len(values)):
+            clipped = np.clip(values[own].astype(np.float64), 0, ceiling)
+            np.add.at(total, given.stratum[own].astype(np.intp), clipped)
+        return loss_weights(given.available, total)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from dprune_cli.core.errors import BudgetError, UsageError
 from dprune_cli.core.info import End, MethodInfo
-from dprune_cli.metrics.ranking import choose
+from dprune_cli.metrics.coverage import count_strata
+from dprune_cli.metrics.ranking import choose, positions
 from dprune_cli.quotas.base import QuotaInput, QuotaRule, register
 
 
@@ -47,10 +48,11 @@ class Score(QuotaRule):
                 f"the table does not say which end of {self.by!r} to keep;"
                 f" give score:by={self.by},end=high or end=low"
             )
-        scored = np.flatnonzero(~np.isnan(values))
+        scored = positions(~np.isnan(values))
         if len(scored) < given.total:
             raise BudgetError(
                 f"{given.total} samples are to be kept, but column {self.by!r} has {len(scored)} values"
             )
-        kept = scored[choose(values[scored], given.total, lambda rows: given.tie(scored[rows]), end)]
-        return np.bincount(given.stratum[kept], minlength=len(given.available)).astype(np.float64)
+        own = values if len(scored) == len(values) else values[scored]
+        kept = scored[choose(own, given.total, lambda rows: given.tie(scored[rows]), end)]
+        return count_strata(given.stratum[kept], len(given.available)).astype(np.float64)

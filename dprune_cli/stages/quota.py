@@ -7,8 +7,7 @@ import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +20,20 @@ from dprune_cli.core.info import End
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.registry import parameters
 from dprune_cli.io.arrow import from_numpy
-from dprune_cli.io.keys import draw_seed, hash_keys
+from dprune_cli.io.keys import draw_seed
 from dprune_cli.io.outputs import whole_file
-from dprune_cli.io.table import ScoreTable, check_keys, read_table
+from dprune_cli.io.remote import Place
+from dprune_cli.io.remote_cache import local_file
+from dprune_cli.io.table import read_table
+from dprune_cli.io.table_columns import By, StratumColumn, read_numbers, read_ok, read_strata
+from dprune_cli.io.table_keys import KeyHashes, check_keys
+from dprune_cli.io.table_view import TableView
 from dprune_cli.metrics.classification import error_counts
+from dprune_cli.metrics.coverage import count_strata
+from dprune_cli.metrics.ranking import positions
 from dprune_cli.quotas.base import QUOTAS, QuotaInput, QuotaRule, Validation, quotas_for
 from dprune_cli.stages.select_weights import without_old_weights
 
-By = Literal["class", "group"]
 SUFFIXES = (".parquet", ".csv", ".json")
 
 
@@ -41,7 +46,7 @@ class QuotaRequest:
     by: By = "class"
     validation: Sequence[str] = ()
     minimum: int = 0
-    edited: Path | None = None
+    edited: Place | None = None
     seed: int = 0
 
 
@@ -81,7 +86,7 @@ class QuotaTable:
         ]
 
 
-def quota(table: ScoreTable, request: QuotaRequest, progress: Progress) -> tuple[ScoreTable, QuotaTable]:
+def quota(table: TableView, request: QuotaRequest, progress: Progress) -> tuple[TableView, QuotaTable]:
     """Add the column `quota`.
 
     Raises:
@@ -89,10 +94,10 @@ def quota(table: ScoreTable, request: QuotaRequest, progress: Progress) -> tuple
         DataError: a column is missing, or validation lacks a class.
         UsageError: options that contradict one another.
     """
-    stratum = table.strata(request.by)
-    ok = table.ok()
-    names = table.stratum_names(request.by)
-    available = np.bincount(stratum[ok], minlength=len(names))
+    ok = read_ok(table)
+    strata = read_strata(table, request.by, ok)
+    names = strata.names
+    available = count_strata(strata.ids, len(names), ok)
     step: dict[str, Any] = {"by": request.by}
     if request.edited is not None:
         quotas, recall = _read_edited(request.edited, names, available)
@@ -101,7 +106,8 @@ def quota(table: ScoreTable, request: QuotaRequest, progress: Progress) -> tuple
         if request.method is None or request.keep is None:
             raise UsageError("give --keep and --method, or --from with an edited quotas file")
         rule = QUOTAS.make(request.method)
-        given = _rule_input(table, request, request.keep.count(int(ok.sum())), names, available, progress)
+        total = request.keep.count(int(np.count_nonzero(ok)))
+        given = _rule_input(table, request, total, strata, ok, available, progress)
         result = quotas_for(rule, given, request.minimum)
         for line in result.warnings:
             progress.warn(line)
@@ -111,9 +117,12 @@ def quota(table: ScoreTable, request: QuotaRequest, progress: Progress) -> tuple
     review = QuotaTable(request.by, names, available, recall, quotas)
     if not np.isnan(recall).all():
         step["recall"] = [None if np.isnan(value) else round(value, 6) for value in recall.tolist()]
-    column = from_numpy(quotas[np.maximum(stratum, 0)], ~ok)
+
+    def column(rows: slice) -> pa.Array:
+        return from_numpy(quotas[np.maximum(strata.ids[rows], 0)], ~ok[rows])
+
     # A selection made before would outlive the quotas that it does not meet.
-    table = without_old_weights(table, progress).without("keep", "reason").with_columns(quota=column)
+    table = without_old_weights(table, progress).without("keep", "reason").with_computed(quota=column)
     return table.with_meta(table.meta.with_step("quota", **step)), review
 
 
@@ -130,43 +139,45 @@ def _step(rule: QuotaRule, request: QuotaRequest) -> dict[str, Any]:
 
 
 def _rule_input(
-    table: ScoreTable,
+    table: TableView,
     request: QuotaRequest,
     total: int,
-    names: list[str],
+    strata: StratumColumn,
+    ok: NDArray[np.bool_],
     available: NDArray[np.int64],
     progress: Progress,
 ) -> QuotaInput:
-    candidates = np.flatnonzero(table.ok())
-
-    def column(name: str) -> NDArray[np.float64]:
-        return table.numbers(name)[candidates]
+    def of_candidates(values: NDArray[Any]) -> NDArray[Any]:
+        return values if ok.all() else values[ok]
 
     @functools.cache
-    def seed() -> int:
+    def hashes() -> KeyHashes:
         # Like `select`, whose choice this foretells; asked only where values tie at a cut.
-        return draw_seed(request.seed, check_keys(table))
+        return KeyHashes(table, draw_seed(request.seed, check_keys(table)))
 
-    def tie(rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-        return hash_keys(table.data["key"].take(from_numpy(candidates[rows])), seed())
+    @functools.cache
+    def candidates() -> NDArray[Any]:
+        return positions(ok)
 
     def keep_first(name: str) -> End:
         return table.keep_first(name, progress)
 
+    names = strata.names
+    nobody = np.zeros(len(table), bool)
     return QuotaInput(
         total=total,
         names=names,
         available=available,
-        stratum=table.strata(request.by)[candidates],
+        stratum=of_candidates(strata.ids),
         validation=tuple(_validation(source, table, request.by, len(names)) for source in request.validation),
-        column=column,
-        tie=tie,
+        column=lambda name: of_candidates(read_numbers(table, name)),
+        tie=lambda rows: hashes()(candidates()[rows]),
         keep_first=keep_first,
-        classes=len(table.stratum_names("class")) if request.by == "group" else None,
+        classes=len(read_strata(table, "class", nobody).names) if request.by == "group" else None,
     )
 
 
-def _validation(source: str, table: ScoreTable, by: By, strata: int) -> Validation:
+def _validation(source: str, table: TableView, by: By, strata: int) -> Validation:
     """Count a validation table's errors by stratum; names, where both tables have them, decide over ids."""
     columns = ["key", "label", "group", "status", "pred"]
     val = read_table(source, columns)
@@ -188,7 +199,7 @@ def _validation(source: str, table: ScoreTable, by: By, strata: int) -> Validati
     return Validation(*error_counts(stratum, label != pred, strata))
 
 
-def write_quotas(review: QuotaTable, path: Path, *, force: bool) -> None:
+def write_quotas(review: QuotaTable, path: Place, *, force: bool) -> None:
     """Write the table a person reviews, as `.parquet`, `.csv` or `.json`."""
     rows = review.rows()
     with whole_file(path, force=force) as part:
@@ -203,14 +214,14 @@ def write_quotas(review: QuotaTable, path: Path, *, force: bool) -> None:
                 writer.writerows(rows)
 
 
-def check_suffix(path: Path) -> None:
+def check_suffix(path: Place) -> None:
     """`UsageError` unless a quotas file says by its suffix what it is."""
     if path.suffix not in SUFFIXES:
         raise UsageError(f"{path}: a quotas file ends in {', '.join(SUFFIXES)}")
 
 
 def _read_edited(
-    path: Path, names: list[str], available: NDArray[np.int64]
+    path: Place, names: list[str], available: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     rows = _read_rows(path)
     quotas = np.full(len(names), -1, np.int64)
@@ -252,14 +263,15 @@ def _whole(value: Any) -> int:
     return int(float(value))
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Place) -> list[dict[str, Any]]:
     try:
+        local = local_file(path)
         if path.suffix == ".parquet":
-            rows = pq.read_table(path).to_pylist()
+            rows = pq.read_table(local).to_pylist()
         elif path.suffix == ".json":
-            rows = json.loads(path.read_text("utf-8"))
+            rows = json.loads(local.read_text("utf-8"))
         else:
-            with open(path, newline="", encoding="utf-8-sig") as file:
+            with open(local, newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.DictReader(file))
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None

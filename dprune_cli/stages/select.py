@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from dprune_cli.core.budget import Budget
@@ -20,20 +20,23 @@ from dprune_cli.core.errors import BudgetError, UsageError
 from dprune_cli.core.info import End
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.registry import parameters
-from dprune_cli.io.arrow import dictionary, from_numpy, to_numpy
+from dprune_cli.io.arrow import dictionary, from_numpy
 from dprune_cli.io.keys import draw_seed
 from dprune_cli.io.outputs import STDOUT, check_output, check_stdout_is_no_terminal
-from dprune_cli.io.table import ScoreTable, check_keys
+from dprune_cli.io.remote import Place
+from dprune_cli.io.table_columns import read_numbers, read_ok, read_strata
+from dprune_cli.io.table_keys import KeyHashes, check_keys
+from dprune_cli.io.table_view import TableView
 from dprune_cli.metrics.coverage import Coverage, correlate, cover
 from dprune_cli.pickers.base import PICKERS, EndPicker, Picker
 from dprune_cli.stages.select_cutoff import cut_hardest, hard_end, with_end
-from dprune_cli.stages.select_strata import Strata, find_strata, hashes_of, quota_by
+from dprune_cli.stages.select_strata import Strata, find_strata, quota_by, ties_among, values_of
 from dprune_cli.stages.select_weights import WEIGHT, weigh, without_old_weights
 
 RANDOM = "random"
 # Why a sample is not kept; the first that holds.
 REASONS = ["status", "no_score", "cutoff", "rank"]
-_STATUS, _NO_SCORE, _CUTOFF, _RANK = range(4)
+_STATUS, _NO_SCORE, _CUTOFF, _RANK, _KEPT = range(5)
 
 WantedEnd = Literal["high", "low", "middle", "hard", "easy"]
 
@@ -56,8 +59,8 @@ class SelectOutputs:
     """Where the kept samples go; see the options of `dprune select`."""
 
     shards: str | None = None
-    folder: Path | None = None
-    keys: Path | None = None
+    folder: Place | None = None
+    keys: Place | None = None
     data: Sequence[str] = ()
     shuffle: bool = False
     shard_samples: int = SHARD_SAMPLES
@@ -116,18 +119,20 @@ class Selection:
 
     Attributes:
         table: all samples, kept or not.
+        outcomes: (N,) uint8, why a row is not kept, as numbers into `REASONS`, or the number after these.
         classes: what is left of every class.
         groups: what is left of every group, if the quotas were those of groups.
     """
 
-    table: ScoreTable
+    table: TableView
+    outcomes: NDArray[np.uint8]
     classes: Left
     groups: Left | None = None
 
     @property
     def keep(self) -> NDArray[np.bool_]:
         """(N,) the kept rows."""
-        return to_numpy(self.table.data["keep"])[0]
+        return self.outcomes == _KEPT
 
     def as_json(self) -> dict[str, Any]:
         """The summary as users read it with `--json`."""
@@ -144,7 +149,7 @@ class Selection:
         return found | ({"groups": self.groups.as_json()} if self.groups else {})
 
 
-def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Selection:
+def select(table: TableView, request: SelectRequest, progress: Progress) -> Selection:
     """Add the columns `keep` and `reason`, and `weight` if asked for.
 
     Within the quotas of the table if it has any, else `--keep` of all samples.
@@ -156,24 +161,23 @@ def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Sel
         BudgetError: a quota, or the budget, is more than can be picked.
     """
     seed = draw_seed(request.seed, check_keys(table))
-    ok = table.ok()
+    ok = read_ok(table)
     picker = _picker(table, request)
-    values = table.numbers(request.by) if picker.needs_values else None
+    values = read_numbers(table, request.by) if picker.needs_values else None
     picker = _oriented(picker, table, request, progress)
-    scored = ok if values is None else ok & ~np.isnan(values)
     strata = find_strata(table, ok, request.keep, everywhere=request.everywhere)
-    cut, cutoff = _leave_out(picker, table, np.flatnonzero(scored), strata, seed)
-    reasons = np.select([~ok, ~scored, cut], [_STATUS, _NO_SCORE, _CUTOFF], _RANK).astype(np.int32)
-    keep = np.zeros(len(table), bool)
-    keep[_pick(table, picker, values, reasons, strata, request, seed)] = True
+    outcomes = _first_outcomes(ok, values)
+    scored = int(np.count_nonzero(outcomes == _RANK))
+    cutoff = _leave_out(picker, table, outcomes, strata, seed)
+    _pick(table, picker, values, outcomes, strata, request, seed)
     if cutoff is not None:
         progress.note(
-            f"left out {cutoff['samples']} of {scored.sum()} samples, the hardest by {cutoff['by']!r} "
+            f"left out {cutoff['samples']} of {scored} samples, the hardest by {cutoff['by']!r} "
             f"({cutoff['end']} end)"
         )
     if "keep" in table:
         progress.note(f"{table.source} holds a selection already; it is replaced")
-    table = _with_weights(table, keep, request.weight_by, progress)
+    keep = outcomes == _KEPT
     step = {
         "by": request.by,
         "pick": picker.info.name,
@@ -185,16 +189,25 @@ def select(table: ScoreTable, request: SelectRequest, progress: Progress) -> Sel
         "weight_by": request.weight_by,
     }
     by_group = "quota" in table and not request.everywhere and quota_by(table) == "group"
+    table = _with_columns(table, outcomes, request.weight_by, progress)
     return Selection(
-        table.with_columns(keep=from_numpy(keep), reason=dictionary(reasons, REASONS, keep)).with_meta(
-            table.meta.with_step("select", **step)
-        ),
+        table.with_meta(table.meta.with_step("select", **step)),
+        outcomes,
         _left(table, "class", keep, ok) if "label" in table else _everything(keep, ok),
         _left(table, "group", keep, ok) if by_group else None,
     )
 
 
-def _picker(table: ScoreTable, request: SelectRequest) -> Picker:
+def _first_outcomes(ok: NDArray[np.bool_], values: NDArray[Any] | None) -> NDArray[np.uint8]:
+    """(N,) uint8: `_STATUS`, `_NO_SCORE`, or `_RANK` for all whom only a cutoff or their rank may exclude."""
+    outcomes = np.full(len(ok), _RANK, np.uint8)
+    if values is not None:
+        outcomes[np.isnan(values)] = _NO_SCORE
+    outcomes[~ok] = _STATUS
+    return outcomes
+
+
+def _picker(table: TableView, request: SelectRequest) -> Picker:
     """The picker that is asked for; `--by random` is the seeded hash, whatever columns there are."""
     if request.by == RANDOM and request.pick in (None, RANDOM):
         if request.end is not None:
@@ -210,7 +223,7 @@ def _picker(table: ScoreTable, request: SelectRequest) -> Picker:
     return picker
 
 
-def _oriented(picker: Picker, table: ScoreTable, request: SelectRequest, progress: Progress) -> Picker:
+def _oriented(picker: Picker, table: TableView, request: SelectRequest, progress: Progress) -> Picker:
     """The picker with the end of the column that it keeps, if it keeps one."""
     if not isinstance(picker, EndPicker) or picker.end is not None:
         return picker
@@ -221,7 +234,7 @@ def _oriented(picker: Picker, table: ScoreTable, request: SelectRequest, progres
     return picker.oriented(cast(End, request.end))
 
 
-def _difficulty_end(table: ScoreTable, column: str, wanted: str) -> End:
+def _difficulty_end(table: TableView, column: str, wanted: str) -> End:
     hard = hard_end(table, column)
     if hard is None:
         raise UsageError(
@@ -231,43 +244,43 @@ def _difficulty_end(table: ScoreTable, column: str, wanted: str) -> End:
 
 
 def _leave_out(
-    picker: Picker, table: ScoreTable, candidates: NDArray[np.int64], strata: Strata, seed: int
-) -> tuple[NDArray[np.bool_], dict[str, Any] | None]:
-    """(N,) rows that the picker wants left out, and what the step records of that; None for no cutoff."""
+    picker: Picker, table: TableView, outcomes: NDArray[np.uint8], strata: Strata, seed: int
+) -> dict[str, Any] | None:
+    """Mark what the picker wants left out; what the step records of that, None for no cutoff."""
     cutoff = picker.leave_out()
     if cutoff is None:
-        return np.zeros(len(table), bool), None
+        return None
     cutoff = with_end(cutoff, table)
-    cut = cut_hardest(table, cutoff, candidates, strata, seed)
-    return cut, {"by": cutoff.by, "end": cutoff.end, "samples": int(cut.sum())}
+    cut = cut_hardest(table, cutoff, outcomes == _RANK, strata, seed)
+    outcomes[cut] = _CUTOFF
+    return {"by": cutoff.by, "end": cutoff.end, "samples": int(np.count_nonzero(cut))}
 
 
 def _pick(
-    table: ScoreTable,
+    table: TableView,
     picker: Picker,
-    values: NDArray[np.float64] | None,
-    reasons: NDArray[np.int32],
+    values: NDArray[Any] | None,
+    outcomes: NDArray[np.uint8],
     strata: Strata,
     request: SelectRequest,
     seed: int,
-) -> NDArray[np.int64]:
-    """Rows that are kept: in every stratum its quota, of those that only their rank may exclude."""
-    kept = []
-    for number, rows in enumerate(strata.split(np.flatnonzero(reasons == _RANK))):
+) -> None:
+    """Mark what is kept: in every stratum its quota, of those that only their rank may exclude."""
+    hashes = KeyHashes(table, seed)
+    for number, rows in enumerate(strata.split(outcomes == _RANK)):
         count = int(strata.quotas[number])
         if count > len(rows):
+            why = _why_fewer(outcomes[strata.members(number)], request.by)
             raise BudgetError(
                 f"{table.source}: {count} samples of {strata.names[number]!r} are to be kept, but only "
-                f"{len(rows)} can be picked{_why_fewer(reasons[strata.stratum == number], request.by)}"
+                f"{len(rows)} can be picked{why}"
             )
-        if count == 0:
-            continue
-        own = None if values is None else values[rows]
-        kept.append(rows[picker.pick(own, count, hashes_of(table, rows, seed), len(rows))])
-    return np.concatenate(kept) if kept else np.empty(0, np.int64)
+        if count:
+            own = None if values is None else values_of(values, rows)
+            outcomes[rows[picker.pick(own, count, ties_among(hashes, rows), len(rows))]] = _KEPT
 
 
-def _why_fewer(reasons: NDArray[np.int32], by: str) -> str:
+def _why_fewer(reasons: NDArray[np.uint8], by: str) -> str:
     """What a message says of the samples of a stratum that could not be picked whatever their rank."""
     lacking, cut = (int(np.count_nonzero(reasons == reason)) for reason in (_NO_SCORE, _CUTOFF))
     return (f"; {lacking} have no {by!r}: keep less, or go by another column" if lacking else "") + (
@@ -275,21 +288,33 @@ def _why_fewer(reasons: NDArray[np.int32], by: str) -> str:
     )
 
 
-def _with_weights(
-    table: ScoreTable, keep: NDArray[np.bool_], column: str | None, progress: Progress
-) -> ScoreTable:
-    """The table with the weights of this selection, and never with those of an earlier one."""
-    if column is None:
-        return without_old_weights(table, progress)
-    weight = weigh(table, keep, column)
+def _with_columns(
+    table: TableView, outcomes: NDArray[np.uint8], weight_by: str | None, progress: Progress
+) -> TableView:
+    """The table with this selection, and with its weights, but never with those of an earlier one."""
+
+    def keep(rows: slice) -> pa.Array:
+        return from_numpy(outcomes[rows] == _KEPT)
+
+    def reason(rows: slice) -> pa.Array:
+        return dictionary(outcomes[rows], REASONS, outcomes[rows] == _KEPT)
+
+    if weight_by is None:
+        return without_old_weights(table, progress).with_computed(keep=keep, reason=reason)
+    weights = weigh(table, outcomes == _KEPT, weight_by)
+
+    def weight(rows: slice) -> pa.Array:
+        return from_numpy(weights[rows], outcomes[rows] != _KEPT)
+
     if WEIGHT in table:
         progress.note(f"{table.source} holds weights already; they are replaced")
-    return table.with_columns(weight=weight)
+    return table.with_computed(weight=weight).with_computed(keep=keep, reason=reason)
 
 
-def _left(table: ScoreTable, by: str, keep: NDArray[np.bool_], ok: NDArray[np.bool_]) -> Left:
-    stratum, names = table.strata(by), table.stratum_names(by)
-    coverage = cover(stratum[ok], keep[ok], len(names))
+def _left(table: TableView, by: str, keep: NDArray[np.bool_], ok: NDArray[np.bool_]) -> Left:
+    strata = read_strata(table, by, ok)
+    names = strata.names
+    coverage = cover(strata.ids, keep, len(names), ok)
     quota = table.meta.last_step("quota")
     recall = quota.get("recall") if quota.get("by", "class") == by else None
     known = recall is not None and len(recall) == len(names)
@@ -299,4 +324,4 @@ def _left(table: ScoreTable, by: str, keep: NDArray[np.bool_], ok: NDArray[np.bo
 
 def _everything(keep: NDArray[np.bool_], ok: NDArray[np.bool_]) -> Left:
     """Of a table without labels: all samples are one class."""
-    return Left("class", ["all"], cover(np.zeros(int(ok.sum()), np.int64), keep[ok], 1), None)
+    return Left("class", ["all"], cover(np.zeros(len(ok), np.uint8), keep, 1, ok), None)

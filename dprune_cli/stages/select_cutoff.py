@@ -11,19 +11,21 @@ from numpy.typing import NDArray
 from dprune_cli.core.budget import round_half_up
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.seeds import derive
-from dprune_cli.io.table import ScoreTable
+from dprune_cli.io.table_columns import read_numbers
+from dprune_cli.io.table_keys import KeyHashes
+from dprune_cli.io.table_view import TableView
 from dprune_cli.metrics.ranking import choose
 from dprune_cli.pickers.base import Cutoff, HardEnd
-from dprune_cli.stages.select_strata import Strata, hashes_of
+from dprune_cli.stages.select_strata import Strata, ties_among, values_of
 
 
-def hard_end(table: ScoreTable, column: str) -> HardEnd | None:
+def hard_end(table: TableView, column: str) -> HardEnd | None:
     """The end of a column that is hard, as its metadata have it; None where they do not say."""
     found = table.meta.scores.get(column, {}).get("hard_end")
     return found if found in ("high", "low") else None
 
 
-def with_end(cutoff: Cutoff, table: ScoreTable) -> Cutoff:
+def with_end(cutoff: Cutoff, table: TableView) -> Cutoff:
     """The cutoff with its hard end, from the metadata unless it was given.
 
     Raises:
@@ -45,7 +47,7 @@ def with_end(cutoff: Cutoff, table: ScoreTable) -> Cutoff:
 
 
 def cut_hardest(
-    table: ScoreTable, cutoff: Cutoff, candidates: NDArray[np.int64], strata: Strata, seed: int
+    table: TableView, cutoff: Cutoff, candidates: NDArray[np.bool_], strata: Strata, seed: int
 ) -> NDArray[np.bool_]:
     """(N,) the rows that are cut: of m candidates of a stratum round-half-up(share * m), the hardest ones.
 
@@ -55,20 +57,21 @@ def cut_hardest(
     Args:
         table: N rows.
         cutoff: with its end, see `with_end`.
-        candidates: ascending rows.
+        candidates: (N,) whether a row is one.
         strata: what the share is of.
         seed: the user's.
 
     Raises:
         DataError: the column is missing, or holds no numbers or NaN.
     """
-    values = table.numbers(cutoff.by)
+    values = read_numbers(table, cutoff.by)
     # As a decimal, which is what the user wrote: 0.15 of 10 is 1.5, though 0.15 * 10 need not be.
     share = Fraction(repr(cutoff.share))
     # A stream of its own: picked at random are the smallest hashes, and those of a tie would be cut here.
-    seed = derive(seed, "cutoff")
+    hashes = KeyHashes(table, derive(seed, "cutoff"))
     cut = np.zeros(len(table), bool)
-    for rows in strata.split(candidates[~np.isnan(values[candidates])]):
+    for rows in strata.split(candidates & ~np.isnan(values)):
         count = round_half_up(share * len(rows))
-        cut[rows[choose(values[rows], count, hashes_of(table, rows, seed), cutoff.end or "high")]] = True
+        hardest = choose(values_of(values, rows), count, ties_among(hashes, rows), cutoff.end or "high")
+        cut[rows[hardest]] = True
     return cut

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dprune_cli.core import ranks
 from dprune_cli.core.errors import DataError
 from dprune_cli.core.seeds import numpy_rng
 from dprune_cli.io.arrow import from_numpy, to_numpy
 from dprune_cli.io.folder_out import unpack_images, write_images
-from dprune_cli.io.outputs import STDOUT, check_apart, standard_output, whole_file, whole_folder
-from dprune_cli.io.sources import locate
+from dprune_cli.io.outputs import STDOUT, check_apart, inside, standard_output, whole_folder
+from dprune_cli.io.remote import Place
+from dprune_cli.io.shared import shared_folder
+from dprune_cli.io.sources import below, locate
 from dprune_cli.io.table import ScoreTable
 from dprune_cli.io.tar_copy import Shard, Spans, copy_spans, stream_spans
 from dprune_cli.io.tar_pack import ImageFiles, pack_images, stream_images, write_index
 from dprune_cli.stages.select import SelectOutputs
 
 
-def write_outputs(table: ScoreTable, keep: NDArray[np.bool_], outputs: SelectOutputs) -> list[Shard]:
-    """Write the kept samples.
+def write_outputs(kept: ScoreTable, outputs: SelectOutputs) -> list[Shard]:
+    """Write the kept samples as shards, as a folder, or both.
+
+    Args:
+        kept: their rows alone.
+        outputs: what is wanted.
 
     Returns:
         The shards that were written.
@@ -31,54 +36,46 @@ def write_outputs(table: ScoreTable, keep: NDArray[np.bool_], outputs: SelectOut
     Raises:
         DataError: the samples cannot be found, or changed since they were scored.
     """
-    rows = np.flatnonzero(keep)
-    shards: list[Shard] = []
-    if outputs.needs_data:
-        shards = _write_samples(table, rows, outputs)
-    if outputs.keys is not None:
-        keys = table.data["key"].take(from_numpy(rows)).to_pylist()
-        with whole_file(outputs.keys, force=outputs.force) as part:
-            part.write_text("".join(f"{key}\n" for key in keys), "utf-8")
-    return shards
-
-
-def _write_samples(table: ScoreTable, rows: NDArray[np.int64], outputs: SelectOutputs) -> list[Shard]:
-    table.need("key", "label", "shard")
-    base = _base(table, outputs.data)
-    _check_apart(table, base, outputs)
-    spans = "offset" in table and table.data["offset"].null_count < len(table)
-    classes = table.stratum_names("class")
+    kept.need("key", "label", "shard")
+    base = _base(kept, outputs.data)
+    _check_apart(kept, base, outputs)
+    spans = "offset" in kept and kept.data["offset"].null_count < len(kept)
+    classes = kept.stratum_names("class")
     written: list[Shard] = []
     if outputs.shards is not None:
-        order = _order(table, rows, outputs, from_shards=spans)
-        source = _spans(table, order, base) if spans else _files(table, order, base)
+        rows = _order(kept, outputs, from_shards=spans)
+        source = _spans(kept, rows, base) if spans else _files(kept, rows, base)
         written = _write_shards(source, outputs, classes)
-    if outputs.folder is not None:
+    if outputs.folder is not None and ranks.is_main():
+        rows = np.arange(len(kept))
         with whole_folder(outputs.folder, force=outputs.force) as part:
             if spans:
-                unpack_images(_spans(table, rows, base), table.integers("label")[rows], part, classes)
+                unpack_images(_spans(kept, rows, base), kept.integers("label"), part, classes)
             else:
-                write_images(_files(table, rows, base), part, classes)
+                write_images(_files(kept, rows, base), part, classes)
     return written
 
 
 def _write_shards(source: Spans | ImageFiles, outputs: SelectOutputs, classes: list[str]) -> list[Shard]:
     limits = {"shard_samples": outputs.shard_samples, "shard_bytes": outputs.shard_bytes}
     if outputs.shards == STDOUT:
+        if not ranks.is_main():
+            return []
         with standard_output() as sink:
             if isinstance(source, Spans):
                 return [stream_spans(source, sink, classes)]
             return [stream_images(source, sink, classes)]
-    with whole_folder(str(outputs.shards), force=outputs.force) as part:
+    with shared_folder(str(outputs.shards), force=outputs.force) as part:
         if isinstance(source, Spans):
             shards = copy_spans(source, part, **limits)
         else:
             shards = pack_images(source, part, **limits)
-        write_index(part, shards, classes)
+        if ranks.is_main():
+            write_index(part, shards, classes)
         return shards
 
 
-def _base(table: ScoreTable, data: Sequence[str]) -> Path:
+def _base(table: ScoreTable, data: Sequence[str]) -> Place:
     """The folder that shard names are relative to: of `--data`, else of the root that was scored."""
     root = list(data) or table.meta.root
     if not root:
@@ -91,55 +88,51 @@ def _base(table: ScoreTable, data: Sequence[str]) -> Path:
         raise DataError(f"{error}; if the samples are elsewhere now, give --data DATA") from None
 
 
-def _check_apart(table: ScoreTable, base: Path, outputs: SelectOutputs) -> None:
+def _check_apart(table: ScoreTable, base: Place, outputs: SelectOutputs) -> None:
     """Refuse an output folder that `force` would replace together with the samples in it."""
-    place = Path(os.path.realpath(base))
     for output in (outputs.shards, outputs.folder):
         if output is None or output == STDOUT:
             continue
         check_apart(output, [base])
-        target = Path(os.path.realpath(output))
-        if target.is_relative_to(place):
-            inside = f"{target.relative_to(place).as_posix()}/"
+        if (below := inside(output, base)) is not None:
             names = table.data["shard"].unify_dictionaries().combine_chunks().dictionary.to_pylist()
-            check_apart(output, [base / name for name in names if name.startswith(inside)][:1])
+            check_apart(output, [base / name for name in names if name.startswith(f"{below}/")][:1])
 
 
-def _order(
-    table: ScoreTable, rows: NDArray[np.int64], outputs: SelectOutputs, *, from_shards: bool
-) -> NDArray[np.int64]:
-    """Kept rows as they are written: from shards in input order, from files shuffled.
+def _order(kept: ScoreTable, outputs: SelectOutputs, *, from_shards: bool) -> NDArray[np.int64]:
+    """Rows as they are written: from shards in input order, from files shuffled.
 
     Files come sorted by class, and class-sorted shards spoil streaming training.
     """
     if outputs.shuffle or not from_shards:
-        return numpy_rng(outputs.seed, "shuffle").permutation(rows)
-    names = table.data["shard"].cast(pa.string()).take(from_numpy(rows))
-    return rows[np.lexsort((table.integers("offset")[rows], _ranks(names)))]
+        return numpy_rng(outputs.seed, "shuffle").permutation(len(kept))
+    return np.lexsort((kept.integers("offset"), _places(kept.data["shard"].cast(pa.string()))))
 
 
-def _ranks(names: pa.ChunkedArray) -> NDArray[np.int64]:
+def _places(names: pa.ChunkedArray) -> NDArray[np.int64]:
     """The place of every name among the sorted distinct names."""
     encoded = names.combine_chunks().dictionary_encode()
     place = np.argsort(np.argsort(encoded.dictionary.to_numpy(zero_copy_only=False).astype(str)))
     return place[encoded.indices.to_numpy()]
 
 
-def _sources(table: ScoreTable, rows: NDArray[np.int64], base: Path) -> tuple[list[Path], NDArray[np.int64]]:
+def _sources(
+    table: ScoreTable, rows: NDArray[np.int64], base: Place
+) -> tuple[list[Place], NDArray[np.int64]]:
     column = table.data["shard"].take(from_numpy(rows)).combine_chunks()
     if column.null_count:
         raise DataError(f"{table.source}: kept samples have no shard; score them from DATA")
-    return [base / name for name in column.dictionary.to_pylist()], to_numpy(column.indices)[0]
+    return [below(base, name) for name in column.dictionary.to_pylist()], to_numpy(column.indices)[0]
 
 
-def _spans(table: ScoreTable, rows: NDArray[np.int64], base: Path) -> Spans:
+def _spans(table: ScoreTable, rows: NDArray[np.int64], base: Place) -> Spans:
     table.need("offset", "size")
     paths, source = _sources(table, rows, base)
     keys = table.data["key"].take(from_numpy(rows)).to_pylist()
     return Spans(paths, source, table.integers("offset")[rows], table.integers("size")[rows], keys)
 
 
-def _files(table: ScoreTable, rows: NDArray[np.int64], base: Path) -> ImageFiles:
+def _files(table: ScoreTable, rows: NDArray[np.int64], base: Place) -> ImageFiles:
     paths, source = _sources(table, rows, base)
     keys = table.data["key"].take(from_numpy(rows)).to_pylist()
     return ImageFiles([paths[number] for number in source], keys, table.integers("label")[rows])

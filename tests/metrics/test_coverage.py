@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dprune_cli.metrics.coverage import correlate, cover
+from dprune_cli.metrics.coverage import correlate, count_strata, cover, sort_strata
 
 
 def test_coverage_by_hand():
@@ -49,3 +49,21 @@ def test_undefined_correlation_is_none(density, recall):
 
 def test_a_constant_that_is_not_exact_is_still_constant():
     assert correlate([0.1 + 0.2, 0.3, 0.3], [0.1, 0.5, 0.9]) is None
+
+
+@pytest.mark.parametrize("strata", [1, 3, 300])
+@pytest.mark.parametrize("rows", [0, 1, 63, 64, 1000])
+def test_samples_by_stratum(monkeypatch, strata, rows):
+    monkeypatch.setattr("dprune_cli.metrics.ranking._BLOCK", 64)
+    rng = np.random.default_rng(rows)
+    among = rng.random(rows) < 0.8
+    stratum = np.where(among, rng.integers(0, strata, rows), rng.integers(-9, 500, rows)).astype(np.int16)
+    order, edges = sort_strata(stratum, strata, among)
+    for number in range(strata):
+        own = np.flatnonzero(among & (stratum == number))
+        assert order[edges[number] : edges[number + 1]].tolist() == own.tolist()
+    assert count_strata(stratum, strata, among).tolist() == np.diff(edges).tolist()
+    keep = among & (rng.random(rows) < 0.5)
+    found = cover(stratum, keep, strata, among)
+    assert found.available.tolist() == np.diff(edges).tolist()
+    assert found.kept.tolist() == np.bincount(stratum[keep], minlength=strata).tolist()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dprune_cli.metrics.ranking import choose, first_hashes
+from dprune_cli.metrics.ranking import choose, first_hashes, positions
 
 
 def slow_choose(values, count, hashes, end):
@@ -73,3 +73,51 @@ def test_first_hashes_against_a_sort():
             rows, count, lambda some: np.array([hashes[row] for row in some.tolist()], np.uint64)
         )
         assert found.tolist() == sorted(sorted(rows.tolist(), key=hashes.__getitem__)[:count])
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr("dprune_cli.metrics.ranking._BLOCK", 64)
+
+
+@pytest.mark.parametrize("count", [1, 7, 500, 998, 999])
+@pytest.mark.parametrize("bits", [64, 50, 5])
+def test_many_hashes_are_never_needed_at_once(small_blocks, count, bits):
+    """Of hashes that are even, uneven and mostly tied."""
+    rng = np.random.default_rng(count)
+    hashes = rng.integers(0, 1 << bits, 1000, np.uint64) if bits < 64 else rng.permutation(1000) * 2**54
+    hashes = hashes.astype(np.uint64)
+    rows = np.sort(rng.permutation(5000)[:1000])
+    asked = []
+
+    def tie(some):
+        asked.append(len(some))
+        return hashes[np.searchsorted(rows, some)]
+
+    chosen = first_hashes(rows, count, tie)
+    assert len(set(chosen.tolist())) == count and (np.diff(chosen) > 0).all()
+    inside = np.isin(rows, chosen)
+    assert hashes[inside].max() <= hashes[~inside].min()
+    assert bits < 64 or max(asked) == 64
+
+
+@pytest.mark.parametrize("end", ["high", "low", "middle"])
+def test_narrow_values_are_ranked_like_wide_ones(end):
+    rng = np.random.default_rng(0)
+    values = rng.integers(-20, 20, 500).astype(np.float32) / np.float32(7)
+    values[:3] = np.inf, -np.inf, -0.0
+    hashes = rng.permutation(500).astype(np.uint64)
+    for count in (0, 1, 77, 250, 499, 500):
+        narrow = choose(values, count, hashes.__getitem__, end)
+        assert narrow.tolist() == choose(values.astype(float), count, hashes.__getitem__, end).tolist()
+        order = sorted(
+            range(500), key=lambda row: (-values[row] if end == "high" else values[row], hashes[row])
+        )
+        first = (500 - count) // 2 if end == "middle" else 0
+        assert narrow.tolist() == sorted(order[first : first + count])
+
+
+def test_where_a_mask_is_true(small_blocks):
+    mask = np.random.default_rng(0).random(1000) < 0.3
+    np.testing.assert_array_equal(positions(mask), np.flatnonzero(mask))
+    assert positions(mask).dtype == np.uint32

@@ -43,12 +43,12 @@ def test_noise_by_hand():
     gumbel = [-math.log(math.log(2)), -math.log(math.log(4 / 3)), -math.log(math.log(4))]
     logits = np.array([3.0, 1.0, 2.0])
     expected = [gumbel[0], gumbel[1] - 2, gumbel[2] - 1]
-    assert perturb(logits, hashes, 1.0).tolist() == pytest.approx(expected)
+    assert perturb(logits, hashes, 1.0, 3.0).tolist() == pytest.approx(expected)
     # Times the temperature below 1; only the order counts.
-    assert perturb(logits, hashes, 0.5).tolist() == pytest.approx(
+    assert perturb(logits, hashes, 0.5, 3.0).tolist() == pytest.approx(
         [0.5 * g - s for g, s in zip(gumbel, (0, 2, 1), strict=True)]
     )
-    assert perturb(logits, hashes, 4.0).tolist() == pytest.approx(
+    assert perturb(logits, hashes, 4.0, 3.0).tolist() == pytest.approx(
         [g - s / 4 for g, s in zip(gumbel, (0, 2, 1), strict=True)]
     )
     # 0.367, -0.754 and -1.327: rows 0 and 1.

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import Interrupted
 from dprune_cli.core.progress import Silent
-from dprune_cli.io import table as table_module
 from dprune_cli.io.table import ScoreTable, TableMeta
+from dprune_cli.io.table_write import write_rows
 from dprune_cli.stages.evaluate import EvaluateRequest, evaluate
 from dprune_cli.stages.score import score
 from dprune_cli.stages.score_request import ScoreRequest
@@ -59,7 +59,7 @@ def column(table, name):
 
 def table_bytes(table):
     sink = io.BytesIO()
-    table_module._write(table, sink)
+    write_rows(table, sink)
     return sink.getvalue()
 
 
