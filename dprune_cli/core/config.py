@@ -30,13 +30,14 @@ class DataConfig:
 
     label_field: str | None = option(None, "Label field of .json members; else .cls members.", "Data")
     group_field: str | None = option(None, "Group field of .json members; 'label,place' crosses two.", "Data")
-    classes: Path | None = option(None, "Class names, one a line in the order of their ids.", "Data")
+    classes: str | None = option(None, "Class names, one a line in the order of their ids.", "Data")
     spool: str | None = option(None, "Folder that keeps a tar stream read from '-'.", "Data")
     max_errors: str = option("0.1%", "Bad samples to tolerate, a fraction or a count.", "Data")
     image_size: int | None = option(None, "Side of the model's input in pixels; else from the data.", "Data")
     cache_memory: str | None = option(
         None, "Memory for decoded images (2GB); default a quarter of RAM or of free GPU memory.", "Data"
     )
+    remote_cache: str = option("10GB", "Disk for local copies of shards behind a URL.", "Data")
     workers: int | None = option(None, "Decoding threads; default one a core.", "Data")
 
 
@@ -50,7 +51,7 @@ class TrainConfig:
         "default tiny on a CPU, resnet18 on a GPU.",
         "Model",
     )
-    init: Path | None = option(None, "Start from these weights (.safetensors).", "Model")
+    init: str | None = option(None, "Start from these weights (.safetensors).", "Model")
     freeze: bool = option(False, "Train the head alone; the rest stays as --init has it.", "Model")
     compile: bool = option(False, "Compile the model with torch.compile.", "Model")
     device: str | None = option(None, "cpu or cuda; default the GPU if there is one.", "Model")
@@ -127,8 +128,9 @@ def read_recipe(path: Path, known: set[str]) -> dict[str, Any]:
         values = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: this is no TOML: {error}") from None
+    except (ValueError, RecursionError) as error:
+        # Integers of thousands of digits and lists inside lists without end are valid, and cannot be read.
+        raise DataError(f"{path}: this is no TOML: {str(error).splitlines()[0]}") from None
     options = dict(_recipe_option(name.replace("-", "_"), value) for name, value in values.items())
     unknown = sorted(set(options) - known)
     if unknown:

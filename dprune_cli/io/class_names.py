@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from dprune_cli.core.errors import DataError
+from dprune_cli.io.remote import Place, parse_place
 from dprune_cli.io.tar_header import BLOCK, make_global, parse_number, parse_pax
 from dprune_cli.io.tar_walk import Buffer
 
@@ -58,7 +58,7 @@ def _is_name(name: object) -> bool:
     return isinstance(name, str) and name.encode("utf-8", "replace").decode() == name and "\0" not in name
 
 
-def names_beside(folders: Iterable[Path]) -> list[str] | None:
+def names_beside(folders: Iterable[Place]) -> list[str] | None:
     """Class names from the `classes.txt` of whatever folders have one.
 
     Raises:
@@ -84,19 +84,20 @@ def agreed(names: Mapping[str, list[str]]) -> list[str] | None:
     return first[1]
 
 
-def read_classes(path: Path) -> list[str]:
+def read_classes(place: str | Place) -> list[str]:
     """Class names by id from a text file, one a line.
 
     Raises:
         DataError: it cannot be read, is no UTF-8, has an empty line between names, or a name twice.
     """
+    path = parse_place(place)
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().split("\n")
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: is no UTF-8 text") from None
-    names = [line.strip() for line in lines]
+    names = [line.strip() for line in text.rstrip().split("\n")]
     if not all(names):
         raise DataError(f"{path}: line {names.index('') + 1} is empty; write one class name a line")
     if len(set(names)) < len(names):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,11 @@ from dprune_cli.io.labels import (
     resolve_groups,
     stray_id,
 )
+from dprune_cli.io.remote import Place
+from dprune_cli.io.remote_cache import CACHE_BYTES
+from dprune_cli.io.remote_url import check_url
 from dprune_cli.io.samples import MISSING, Samples
-from dprune_cli.io.sources import STDIN, Located, locate, refuse_urls, relative_name, spool_stdin
+from dprune_cli.io.sources import STDIN, Located, locate, relative_name, spool_stdin
 from dprune_cli.io.table import OK
 from dprune_cli.io.tar_index import index_tar, map_file
 from dprune_cli.io.tar_samples import TarSamples, group_members
@@ -72,6 +74,7 @@ def open_samples(
     classes: Sequence[str] | None = None,
     spool: str | None = None,
     force: bool = False,
+    cache_bytes: int = CACHE_BYTES,
 ) -> Samples:
     """Index DATA.
 
@@ -87,13 +90,14 @@ def open_samples(
             beside the shards or in their common folder, else from the labels.
         spool: folder that keeps standard input.
         force: replace what `spool` holds.
+        cache_bytes: what local copies of remote shards may take.
 
     Raises:
         UsageError: DATA or an option makes no sense.
         DataError: DATA is missing, unreadable, ambiguous, or holds no images.
     """
     for word in data:
-        refuse_urls(word)
+        check_url(word)
     if not data or list(data).count(STDIN) > 1:
         raise UsageError("name the data once: an image folder, shards, or - for a tar stream")
     words, root = list(data), list(data)
@@ -103,7 +107,7 @@ def open_samples(
         root[place] = STDIN if spool is None else spool
     elif spool is not None:
         raise UsageError("--spool keeps standard input; give - as DATA, or drop it")
-    located = locate(words)
+    located = locate(words, cache_bytes)
     fields = [name.strip() for name in group_field.split(",")] if group_field is not None else []
     _check_fields(located, label_field, fields)
     reading = _Reading(
@@ -171,7 +175,8 @@ def _check_fields(located: Located, label_field: str | None, group_fields: Seque
 def _read_parts(located: Located, reading: _Reading) -> tuple[list[str], list[_Part], list[str], list[str]]:
     """Names of shards and image files in order, their rows, damage of shards, and fields that were seen."""
     base = located.base
-    entries: list[tuple[str, Path | ImageFile]] = [(relative_name(path, base), path) for path in located.tars]
+    entries: list[tuple[str, Place | ImageFile]]
+    entries = [(relative_name(path, base), path) for path in located.tars]
     for root, content in located.folders:
         prefix = relative_name(root, base)
         below = "" if prefix == "." else prefix + "/"
@@ -204,7 +209,7 @@ def _read_parts(located: Located, reading: _Reading) -> tuple[list[str], list[_P
 
 
 def _image_keys(
-    entries: Sequence[tuple[str, Path | ImageFile]], *, whole_names: bool
+    entries: Sequence[tuple[str, Place | ImageFile]], *, whole_names: bool
 ) -> dict[int, str | None]:
     """Keys of image files by their place; `whole_names` keys them by their path below the base."""
     names = {
@@ -215,7 +220,7 @@ def _image_keys(
     return dict(zip(names, image_keys(list(names.values())), strict=True))
 
 
-def _tar_rows(path: Path, number: int, reading: _Reading) -> tuple[_Part, str | None, list[str]]:
+def _tar_rows(path: Place, number: int, reading: _Reading) -> tuple[_Part, str | None, list[str]]:
     buffer = map_file(path)
     samples = group_members(index_tar(path, buffer))
     if (names := names_in_stream(buffer)) is not None:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError
+from dprune_cli.io.remote import RemotePath
 from dprune_cli.io.tar_copy import Spans, check_spans, checked_spans
-from dprune_cli.io.tar_pack import ImageFiles
+from dprune_cli.io.tar_pack import ImageFiles, file_size, read_contents
 
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -72,10 +73,15 @@ def write_images(files: ImageFiles, out: Path, classes: Sequence[str]) -> int:
         OSError: the disk is full, or the like.
     """
     folders = class_folders(classes)
+    remote = [path for path in files.paths if isinstance(path, RemotePath)]
+    contents = read_contents(remote, map(file_size, remote))
     for path, key, label in zip(files.paths, files.keys, files.label.tolist(), strict=True):
         inner, slash, _ = key.rpartition("/")
         name = inner + slash + path.name
         target = _prepare(out, _below(folders[label], classes[label], name), key)
+        if isinstance(path, RemotePath):
+            _write_new(target, next(contents), key)
+            continue
         try:
             # A link to a link would dangle or follow later changes; the file itself is linked.
             source = os.path.realpath(path, strict=True)
@@ -108,12 +114,16 @@ def unpack_images(spans: Spans, label: NDArray[np.integer], out: Path, classes: 
             suffix = samples.image_field[place].rpartition(".")[2]
             parts = _below(folders[number], classes[number], f"{key}.{suffix}")
             target = _prepare(out, parts, key)
-            try:
-                with open(target, "xb") as sink:
-                    sink.write(buffer[int(begin[place]) : int(begin[place] + size[place])])
-            except (FileExistsError, IsADirectoryError):
-                raise _collision(target, key) from None
+            _write_new(target, buffer[int(begin[place]) : int(begin[place] + size[place])], key)
     return len(spans)
+
+
+def _write_new(target: Path, content: bytes, key: str) -> None:
+    try:
+        with open(target, "xb") as sink:
+            sink.write(content)
+    except (FileExistsError, IsADirectoryError):
+        raise _collision(target, key) from None
 
 
 def _below(folder: str, name: str, path: str) -> list[str]:

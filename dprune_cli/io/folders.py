@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dprune_cli.core.errors import DataError
 from dprune_cli.io.keys import split_name
+from dprune_cli.io.remote import Place
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp"})
 TAR_SUFFIX = ".tar"
@@ -47,8 +48,19 @@ def scan_folder(root: Path) -> FolderContent:
     Raises:
         DataError: a folder cannot be read.
     """
+    return sort_content(_walk(root, "", set()))
+
+
+def sort_content(found: Iterable[tuple[str, int]]) -> FolderContent:
+    """Images and tar files among files of a folder; whatever is hidden or neither is left out.
+
+    Args:
+        found: names below the folder, and sizes; -1 for what is no regular file.
+    """
     images, tars = [], []
-    for name, size in _walk(root, "", set()):
+    for name, size in found:
+        if any(part.startswith(".") for part in name.split("/")) or not _is_wanted(name):
+            continue
         if name.endswith(TAR_SUFFIX):
             if size >= 0:
                 tars.append(name)
@@ -77,14 +89,19 @@ def _walk(root: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple
                 continue
             if entry.is_dir(follow_symlinks=False):
                 below.append(name + "/")
-            elif entry.is_symlink() and entry.is_dir():
+            elif entry.is_symlink() and os.path.isdir(entry.path):
                 info = os.stat(entry.path)
                 if (info.st_dev, info.st_ino) not in seen:
                     seen.add((info.st_dev, info.st_ino))
                     below.append(name + "/")
-            elif entry.name.rpartition(".")[2].lower() in IMAGE_SUFFIXES or name.endswith(TAR_SUFFIX):
-                yield name, entry.stat().st_size if entry.is_file() else -1
+            elif _is_wanted(name):
+                yield name, entry.stat().st_size if os.path.isfile(entry.path) else -1
         stack += reversed(below)
+
+
+def _is_wanted(name: str) -> bool:
+    base = name.rpartition("/")[2]
+    return base.rpartition(".")[2].lower() in IMAGE_SUFFIXES or base.endswith(TAR_SUFFIX)
 
 
 def image_keys(names: Sequence[str]) -> list[str | None]:
@@ -116,7 +133,7 @@ def _long_key(name: str) -> str:
     return folder + slash + base.rpartition(".")[0].replace(".", "_")
 
 
-def check_content(root: Path, content: FolderContent) -> None:
+def check_content(root: Place, content: FolderContent) -> None:
     """`DataError` if a folder holds both shards and images in class folders; the user has to say which."""
     labelled = next((image for image in content.images if image.label is not None), None)
     if content.tars and labelled is not None:

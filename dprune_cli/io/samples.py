@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dprune_cli.io.remote import Place
 from dprune_cli.io.table import DICTIONARY, OK, ScoreTable, TableMeta, fingerprint
 
 MISSING = -1
@@ -45,7 +46,7 @@ class Samples:
     """
 
     root: list[str]
-    base: Path
+    base: Place
     shards: list[str]
     keys: list[str]
     label: NDArray[np.int32]
@@ -97,7 +98,7 @@ class Samples:
             status=self.status[rows],
         )
 
-    def path(self, row: int) -> Path:
+    def path(self, row: int) -> Place:
         """The shard or image file that holds a row."""
         return self.base / self.shards[int(self.shard[row])]
 

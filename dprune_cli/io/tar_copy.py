@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dprune_cli.core import ranks
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES
 from dprune_cli.core.errors import DataError
 from dprune_cli.io.class_names import stream_head
+from dprune_cli.io.remote import Place, RemotePath
+from dprune_cli.io.remote_cache import open_shard
+from dprune_cli.io.remote_spans import check_remote_spans, fetch_windows
 from dprune_cli.io.tar_header import END
 from dprune_cli.io.tar_index import index_spans, map_file
 from dprune_cli.io.tar_samples import TarSamples, group_members
@@ -41,7 +46,7 @@ class Spans:
         keys: (K,) keys, to check the spans by.
     """
 
-    paths: Sequence[Path]
+    paths: Sequence[Place]
     source: NDArray[np.integer]
     offset: NDArray[np.int64]
     size: NDArray[np.int64]
@@ -49,6 +54,16 @@ class Spans:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def part(self, first: int, after: int) -> Spans:
+        """The samples from `first` up to but not including `after`."""
+        cut = slice(first, after)
+        return Spans(self.paths, self.source[cut], self.offset[cut], self.size[cut], self.keys[cut])
+
+    @property
+    def remote(self) -> bool:
+        """Whether they are in a storage, where only the bytes of the samples are fetched."""
+        return any(isinstance(path, RemotePath) for path in self.paths)
 
 
 @dataclass(frozen=True)
@@ -84,25 +99,34 @@ def plan_shards(size: NDArray[np.int64], samples: int, largest: int) -> list[tup
 def check_spans(spans: Spans) -> None:
     """Make sure that every span still holds exactly the sample that it should.
 
+    Of remote shards only the sizes are looked at; their samples are checked as they are fetched.
+
     Raises:
         DataError: a shard is missing, shorter, or holds something else; names the shard and the key.
     """
-    for path, rows, buffer in _by_shard(spans):
-        _check(path, buffer, spans, rows)
+    if spans.remote:
+        check_remote_spans(spans)
+        return
+    for rows, buffer in _by_shard(spans):
+        _check(spans, rows, buffer, spans.offset[rows])
 
 
 def checked_spans(spans: Spans) -> Iterator[tuple[NDArray[np.int64], Buffer, TarSamples]]:
-    """Check spans shard by shard.
+    """Check spans shard by shard, or as they are fetched.
 
     Yields:
-        Rows of `spans`, the map of their shard, and their samples in the order of the rows.
+        Rows of `spans`, bytes that they are in, and their samples in the order of the rows.
     """
-    for path, rows, buffer in _by_shard(spans):
-        yield rows, buffer, _check(path, buffer, spans, rows)
+    if spans.remote:
+        for window in fetch_windows(spans, 0, len(spans)):
+            yield window.rows, window.buffer, _check(spans, window.rows, window.buffer, window.offset)
+        return
+    for rows, buffer in _by_shard(spans):
+        yield rows, buffer, _check(spans, rows, buffer, spans.offset[rows])
 
 
-def _by_shard(spans: Spans) -> Iterator[tuple[Path, NDArray[np.int64], Buffer]]:
-    """Shards with the rows of `spans` that lie in them, and their maps."""
+def _by_shard(spans: Spans) -> Iterator[tuple[NDArray[np.int64], Buffer]]:
+    """Rows of `spans` shard by shard, and the maps of the shards that they lie in."""
     for number, path in enumerate(spans.paths):
         rows = np.flatnonzero(spans.source == number)
         if not len(rows):
@@ -113,11 +137,12 @@ def _by_shard(spans: Spans) -> Iterator[tuple[Path, NDArray[np.int64], Buffer]]:
             )
         buffer = map_file(path)
         for first in range(0, len(rows), _CHECK_AT_ONCE):
-            yield path, rows[first : first + _CHECK_AT_ONCE], buffer
+            yield rows[first : first + _CHECK_AT_ONCE], buffer
 
 
-def _check(path: Path, buffer: Buffer, spans: Spans, rows: NDArray[np.int64]) -> TarSamples:
-    offset, size = spans.offset[rows], spans.size[rows]
+def _check(spans: Spans, rows: NDArray[np.int64], buffer: Buffer, offset: NDArray[np.int64]) -> TarSamples:
+    """The samples of some rows, which begin at `offset` in a buffer."""
+    size = spans.size[rows]
     end = offset + size
     keys = [spans.keys[row] for row in rows.tolist()]
     bad = (offset < 0) | (size <= 0) | (offset % 512 != 0) | (size % 512 != 0) | (end > len(buffer))
@@ -130,7 +155,8 @@ def _check(path: Path, buffer: Buffer, spans: Spans, rows: NDArray[np.int64]) ->
         bad[common:] = True
         if not bad.any() and found.members.damage is None:
             return found
-    key = keys[int(np.argmax(bad))]
+    first = int(np.argmax(bad))
+    key, path = keys[first], spans.paths[int(spans.source[rows[first]])]
     raise DataError(f"{path}: changed since it was scored (key {key!r}); score it again")
 
 
@@ -145,20 +171,49 @@ def copy_spans(
         shard_samples: most samples in a shard.
         shard_bytes: most bytes of a shard.
 
+    Every process writes some of the shards; the others may read only those.
+
+    Returns:
+        All shards, whoever wrote them.
+
     Raises:
         DataError: a shard changed since it was scored; nothing was written then.
         OSError: the disk is full, or the like.
     """
-    check_spans(spans)
+    plans = own_shards(spans.size, shard_samples, shard_bytes)
+    check_spans(spans.part(plans[0].first, plans[-1].after) if plans else spans.part(0, 0))
+    ranks.wait()
     shards = []
     with _Sources(spans.paths) as sources:
-        for number, (first, after) in enumerate(plan_shards(spans.size, shard_samples, shard_bytes)):
-            name = f"{number:06d}.tar"
-            with open(folder / name, "wb", buffering=0) as sink:
-                _reserve(sink.fileno(), int(spans.size[first:after].sum()) + len(END))
-                size = _write(spans, first, after, sources, sink.fileno())
-            shards.append(Shard(name, after - first, size))
-    return shards
+        for plan in plans:
+            with open(folder / plan.name, "wb", buffering=0) as sink:
+                _reserve(sink.fileno(), int(spans.size[plan.first : plan.after].sum()) + len(END))
+                size = _write(spans, plan.first, plan.after, sources, sink.fileno())
+            shards.append(Shard(plan.name, plan.after - plan.first, size))
+    return gather_shards(shards)
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """A shard that is to be written: its name, and its first sample and the first after it."""
+
+    name: str
+    first: int
+    after: int
+
+
+def own_shards(size: NDArray[np.int64], samples: int, largest: int) -> list[ShardPlan]:
+    """Of the shards of `plan_shards` those that this process writes: a run of them."""
+    plans = [
+        ShardPlan(f"{number:06d}.tar", first, after)
+        for number, (first, after) in enumerate(plan_shards(size, samples, largest))
+    ]
+    return plans[ranks.own_range(len(plans))]
+
+
+def gather_shards(written: Sequence[Shard]) -> list[Shard]:
+    """The shards that all processes wrote, in order."""
+    return [shard for found in ranks.gather(list(written)) for shard in found]
 
 
 def stream_spans(spans: Spans, sink: BinaryIO, classes: Sequence[str] = ()) -> Shard:
@@ -199,7 +254,7 @@ def merge_spans(spans: Spans, first: int, after: int) -> list[tuple[int, int, in
 class _Sources:
     """Maps and descriptors of the shards that are copied from, opened when first needed."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Place]) -> None:
         self._paths = paths
         self._maps: dict[int, memoryview] = {}
         self._files: dict[int, int] = {}
@@ -225,7 +280,7 @@ class _Sources:
         if number not in self._files:
             if len(self._files) >= 64:
                 os.close(self._files.pop(next(iter(self._files))))
-            self._files[number] = os.open(self._paths[number], os.O_RDONLY)
+            self._files[number] = open_shard(self._paths[number])
         return self._files[number]
 
 
@@ -235,6 +290,8 @@ def _write(spans: Spans, first: int, after: int, sources: _Sources, target: int)
     Small runs are gathered and written together; large ones are left to the kernel, which copies within
     its page cache.
     """
+    if spans.remote:
+        return _write_fetched(spans, first, after, partial(_write_all, target))
     gathered = bytearray()
     size = len(END)
     for source, begin, end in merge_spans(spans, first, after):
@@ -247,7 +304,7 @@ def _write(spans: Spans, first: int, after: int, sources: _Sources, target: int)
             continue
         _write_all(target, gathered)
         gathered = bytearray()
-        done = _copy_in_kernel(sources.file(source), begin, end, target)
+        done = _copy_in_kernel(sources.file(source), spans.paths[source], begin, end, target)
         _write_all(target, sources.view(source)[done:end])
     _write_all(target, gathered + END)
     return size
@@ -263,13 +320,13 @@ def _reserve(target: int, size: int) -> None:
             raise
 
 
-def _write_all(target: int, data: bytearray | memoryview) -> None:
+def _write_all(target: int, data: bytes | bytearray | memoryview) -> None:
     view = memoryview(data)
     while len(view):
         view = view[os.write(target, view) :]
 
 
-def _copy_in_kernel(source: int, begin: int, end: int, target: int) -> int:
+def _copy_in_kernel(source: int, path: Place, begin: int, end: int, target: int) -> int:
     """Copy bytes by `sendfile` as far as the system can; returns where it stopped."""
     if not hasattr(os, "sendfile"):
         return begin
@@ -279,14 +336,34 @@ def _copy_in_kernel(source: int, begin: int, end: int, target: int) -> int:
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSOCK, errno.EBADF):
                 return begin
+            _check_readable(source, path, begin)
             raise
         if not count:
-            return begin
+            raise DataError(f"{path}: changed while it was copied; score it again")
         begin += count
     return begin
 
 
+def _check_readable(source: int, path: Place, place: int) -> None:
+    """`DataError` if it is reading that fails: of a copy in the kernel the error does not tell."""
+    try:
+        os.pread(source, 1, place)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _write_fetched(spans: Spans, first: int, after: int, write: Callable[[bytes], object]) -> int:
+    """The same for samples in a storage, each checked before it is written."""
+    for window in fetch_windows(spans, first, after):
+        _check(spans, window.rows, window.buffer, window.offset)
+        write(window.buffer)
+    write(END)
+    return int(spans.size[first:after].sum()) + len(END)
+
+
 def _write_to_object(spans: Spans, sources: _Sources, sink: BinaryIO) -> int:
+    if spans.remote:
+        return _write_fetched(spans, 0, len(spans), sink.write)
     size = len(END)
     for source, begin, end in merge_spans(spans, 0, len(spans)):
         sink.write(sources.view(source)[begin:end])

@@ -8,18 +8,20 @@ for a path or size) are read by `tarfile` instead. Nothing in an archive is ever
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import re
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError
+from dprune_cli.io.remote import Place
+from dprune_cli.io.remote_cache import open_shard
 from dprune_cli.io.tar_header import BLOCK, check_and_name, padded, parse_pax, text
 from dprune_cli.io.tar_walk import (
     EXTENDING,
@@ -67,14 +69,14 @@ class Members:
         return self.data + padded(self.size)
 
 
-def map_file(path: str | Path) -> Buffer:
+def map_file(path: str | Place) -> Buffer:
     """A file as a read-only memory map; it is released when the last reference to it goes.
 
     Raises:
         DataError: there is no such file, or it cannot be read.
     """
     try:
-        with open(path, "rb") as handle:
+        with open(open_shard(path), "rb") as handle:
             if os.fstat(handle.fileno()).st_size == 0:
                 return b""
             return mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
@@ -83,7 +85,7 @@ def map_file(path: str | Path) -> Buffer:
         raise DataError(f"{path}: cannot be read ({reason})") from None
 
 
-def index_tar(path: str | Path, buffer: Buffer | None = None) -> Members:
+def index_tar(path: str | Place, buffer: Buffer | None = None) -> Members:
     """The regular files of an archive; of a damaged one those that precede the damage and are whole.
 
     Args:
@@ -104,7 +106,7 @@ def index_tar(path: str | Path, buffer: Buffer | None = None) -> Members:
     follow(mapped, 0, len(mapped), walk, archive=True)
     members = None if walk.odd else _collect(mapped, walk)
     if members is None or (not len(members) and members.damage):
-        return _index_with_tarfile(path, len(mapped))
+        return _index_with_tarfile(mapped)
     return members
 
 
@@ -195,12 +197,14 @@ def _rename(
                 kinds[target] = SPARSE
 
 
-def _index_with_tarfile(path: str | Path, length: int) -> Members:
+def _index_with_tarfile(buffer: Buffer) -> Members:
     """The same by the standard library, for what the walk leaves alone."""
     found: list[tarfile.TarInfo] = []
-    damage = None
+    damage, length = None, len(buffer)
+    # Asked of a file, the bytes that a header claims are allocated before the end of the file is met.
+    source = _View(buffer)
     try:
-        with tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape") as archive:
+        with tarfile.open(fileobj=source, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
             while (item := archive.next()) is not None:
                 found.append(item)
             after = archive.offset
@@ -208,14 +212,9 @@ def _index_with_tarfile(path: str | Path, length: int) -> Members:
         if not found:
             return _nothing("is no tar archive")
         after, damage = length, f"is damaged after the member at byte {found[-1].offset}"
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    if damage is None:
-        with open(path, "rb") as handle:
-            handle.seek(after)
-            # `tarfile` stops without a word at a header that it cannot read.
-            if any(handle.read(BLOCK)):
-                damage = f"has a damaged header near byte {after}"
+    # `tarfile` stops without a word at a header that it cannot read.
+    if damage is None and any(buffer[after : after + BLOCK]):
+        damage = f"has a damaged header near byte {after}"
     plain = [item.isreg() and item.sparse is None for item in found]
     breaks = np.cumsum([not ok and not item.isdir() for ok, item in zip(plain, found, strict=True)])
     chosen = [place for place, ok in enumerate(plain) if ok and _is_whole(found[place], length)]
@@ -228,6 +227,30 @@ def _index_with_tarfile(path: str | Path, length: int) -> Members:
         part=breaks[chosen].astype(np.int64),
         damage=damage,
     )
+
+
+class _View(io.RawIOBase):
+    """A buffer as a file to read from."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self._position = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, as far as there are any."""
+        end = len(self._buffer) if size < 0 else min(self._position + size, len(self._buffer))
+        found = bytes(self._buffer[self._position : end])
+        self._position += len(found)
+        return found
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a byte, counted from the start alone; it may lie behind the end."""
+        self._position = offset
+        return offset
+
+    def tell(self) -> int:
+        """The byte that is read next."""
+        return self._position
 
 
 def _is_whole(item: tarfile.TarInfo, length: int) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +16,9 @@ from numpy.typing import NDArray
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES
 from dprune_cli.core.errors import DataError
 from dprune_cli.io.class_names import CLASSES_FILE, read_classes, stream_head
-from dprune_cli.io.tar_copy import Shard, plan_shards
+from dprune_cli.io.remote import Place, RemotePath
+from dprune_cli.io.remote_retry import in_flight
+from dprune_cli.io.tar_copy import Shard, gather_shards, own_shards
 from dprune_cli.io.tar_header import BLOCK, END, make_header
 from dprune_cli.io.tar_samples import is_meta
 
@@ -30,6 +34,7 @@ __all__ = [
 ]
 
 INDEX_FILE = "index.json"
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,29 @@ class ImageFiles:
         label: (K,) class ids.
     """
 
-    paths: Sequence[Path]
+    paths: Sequence[Place]
     keys: Sequence[str]
     label: NDArray[np.integer]
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+def read_contents(paths: Iterable[Place], sizes: Iterable[int]) -> Iterator[bytes]:
+    """The contents of files, in their order; several are fetched at once where they are in a storage.
+
+    Raises:
+        DataError: a file cannot be read, or has not the size that it should.
+    """
+    requests = (partial(_content, path, size) for path, size in zip(paths, sizes, strict=True))
+    first = next(requests, None)
+    if first is None:
+        return
+    if isinstance(first.args[0], RemotePath):
+        yield from in_flight(chain([first], requests), _AT_ONCE)
+    else:
+        yield first()
+        yield from (request() for request in requests)
 
 
 def pack_images(
@@ -56,7 +78,10 @@ def pack_images(
     """Write image files into shards `000000.tar`, ... as members `KEY.jpg` and `KEY.cls` (the class id).
 
     Contents are copied as they are; headers are always the same (time 0, mode 0644, owner 0), so the
-    same files in the same order give the same bytes.
+    same files in the same order give the same bytes. Every process writes some of the shards.
+
+    Returns:
+        All shards, whoever wrote them.
 
     Raises:
         DataError: a file is missing, or WebDataset would skip its key.
@@ -64,11 +89,11 @@ def pack_images(
     """
     packed = _Packed(files)
     shards = []
-    for number, (first, after) in enumerate(plan_shards(packed.size, shard_samples, shard_bytes)):
-        name = f"{number:06d}.tar"
-        with open(folder / name, "wb") as sink:
-            shards.append(Shard(name, after - first, packed.write(first, after, sink)))
-    return shards
+    for plan in own_shards(packed.size, shard_samples, shard_bytes):
+        with open(folder / plan.name, "wb") as sink:
+            size = packed.write(plan.first, plan.after, sink)
+        shards.append(Shard(plan.name, plan.after - plan.first, size))
+    return gather_shards(shards)
 
 
 def stream_images(files: ImageFiles, sink: BinaryIO, classes: Sequence[str] = ()) -> Shard:
@@ -107,25 +132,31 @@ class _Packed:
 
     def write(self, first: int, after: int, sink: BinaryIO) -> int:
         """Write samples and the end mark; returns the bytes written."""
-        for (head, path, size), label in zip(
-            self._heads[first:after], self._labels[first:after], strict=True
-        ):
-            sink.write(head + _content(path, size) + bytes(-size % BLOCK) + label)
+        heads = self._heads[first:after]
+        contents = read_contents((path for _, path, _ in heads), (size for _, _, size in heads))
+        for (head, _, size), content, label in zip(heads, contents, self._labels[first:after], strict=True):
+            sink.write(head + content + bytes(-size % BLOCK) + label)
         sink.write(END)
         return int(self.size[first:after].sum()) + len(END)
 
 
-def _head(files: ImageFiles, row: int) -> tuple[bytes, Path, int]:
+def _head(files: ImageFiles, row: int) -> tuple[bytes, Place, int]:
     path, key = files.paths[row], files.keys[row]
     if is_meta(key):
         raise DataError(
             f"key {key!r}: WebDataset takes names like __this__ for metadata; rename the folder {path.parent}"
         )
+    return make_header(f"{key}.{extension(path.name)}", size := file_size(path)), path, size
+
+
+def file_size(path: Place) -> int:
+    """Bytes of an image file; `DataError` if it is missing."""
+    if isinstance(path, RemotePath):
+        return path.size()
     try:
-        size = path.stat().st_size
+        return path.stat().st_size
     except OSError:
         raise DataError(f"{path}: is missing; it was there when it was scored") from None
-    return make_header(f"{key}.{extension(path.name)}", size), path, size
 
 
 def extension(name: str) -> str:
@@ -137,10 +168,13 @@ def extension(name: str) -> str:
     return name.rpartition(".")[2].lower()
 
 
-def _content(path: Path, size: int) -> bytes:
+def _content(path: Place, size: int) -> bytes:
     try:
-        with open(path, "rb") as handle:
-            content = handle.read(size + 1)
+        if isinstance(path, RemotePath):
+            content = path.read_bytes()
+        else:
+            with open(path, "rb") as handle:
+                content = handle.read(size + 1)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     if len(content) != size:

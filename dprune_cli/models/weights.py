@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import torch
@@ -11,20 +13,30 @@ from torch import Tensor, nn
 
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.io.outputs import whole_file
+from dprune_cli.io.remote_cache import local_file
 from dprune_cli.models.head import find_head
 
 _SUFFIX = ".safetensors"
 
 
 def save_weights(model: nn.Module, path: str | Path) -> None:
-    """Write all parameters and buffers; an existing file is replaced."""
+    """Write all parameters and buffers; an existing file is replaced.
+
+    Raises:
+        DpruneError: the disk is full, or the like.
+    """
     # Cloned, because safetensors takes neither channels-last tensors nor two names for one tensor.
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()
     }
     with whole_file(path, force=True) as part:
-        save_file(tensors, part)
+        try:
+            save_file(tensors, part)
+        except SafetensorError as error:
+            if number := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+            raise
 
 
 def load_weights(model: nn.Module, path: str | Path) -> list[str]:
@@ -45,7 +57,7 @@ def load_weights(model: nn.Module, path: str | Path) -> list[str]:
         DataError: it cannot be read, or a tensor other than the head's is missing, unknown or of another
             shape.
     """
-    stored = _read(Path(path))
+    stored = _read(local_file(path))
     own: dict[str, Tensor] = model.state_dict()
     head = _head_tensors(model)
     fresh = [name for name in own if name in head and not _fits(stored.get(name), own[name])]

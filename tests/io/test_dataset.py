@@ -167,10 +167,10 @@ def test_which_of_both(here):
 
 
 @pytest.mark.parametrize(
-    "word", ["pipe:cat x", "https://x/a.tar", "S3://b/a.tar", "{pipe:cat a,b}.tar", "PIPE:ls"]
+    "word", ["pipe:cat x", "{pipe:cat a,b}.tar", "PIPE:ls", "simplecache::s3://b/a.tar", "reference://a.tar"]
 )
-def test_urls_and_commands_are_refused(here, word):
-    with pytest.raises(UsageError, match="URL or a command"):
+def test_commands_and_urls_that_lead_elsewhere_are_refused(here, word):
+    with pytest.raises(UsageError, match=r"is a command|chains URLs|leads to other places"):
         open_samples([word])
 
 
