@@ -10,10 +10,9 @@ from toy_models import dropout_net
 from dprune_cli.core.config import TrainConfig
 from dprune_cli.core.progress import Silent
 from dprune_cli.data.augment import ImageViews
-from dprune_cli.data.batch import split
+from dprune_cli.train.labelled import Labelled
 from dprune_cli.train.loop import Fit
 from dprune_cli.train.observe import Phase, RunInfo
-from dprune_cli.train.probe import Labelled
 from dprune_cli.train.recorders import TensorRecorder
 
 CPU = torch.device("cpu")
@@ -35,8 +34,8 @@ class MemoryImages(ImageViews):
     def get(self, rows):
         return self.pixels[rows]
 
-    def batches(self, rows, batch_size):
-        for piece in split(rows, batch_size):
+    def batches(self, pieces):
+        for piece in pieces:
             index = torch.tensor(piece)
             yield index, self.get(index)
 

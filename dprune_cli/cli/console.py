@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dprune_cli.cli.options import Talk
+from dprune_cli.core import ranks
 from dprune_cli.io.outputs import standard_output
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Terminal:
     """What a command says on standard error; the `core.progress.Progress` that stages are given."""
 
     def __init__(self, talk: Talk) -> None:
-        self.quiet = talk.quiet
+        # Several processes would all say the same.
+        self.quiet = talk.quiet or not ranks.is_main()
         self.verbose = talk.verbose
 
     @cached_property
@@ -49,7 +51,7 @@ class Terminal:
         from rich.text import Text
 
         # As Text, because a key or a class name may look like markup.
-        self.console.print(Text(line, style=style))
+        self.console.print(Text(printable(line), style=style))
 
     def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
         """A progress bar on a terminal; elsewhere one line every few seconds."""
@@ -113,7 +115,7 @@ class Terminal:
         for number, column in enumerate(columns):
             table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
         for row in shown:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(printable(cell)) for cell in row))
         self.console.print(table)
         if len(shown) < len(rows):
             self.note(f"... and {len(rows) - len(shown)} more; -v shows all")
@@ -121,14 +123,34 @@ class Terminal:
 
 def print_json(value: Any) -> None:
     """A result for machines, on standard output."""
-    print_result(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    print_result("\n".join(_escape(line, lambda sign: json.dumps(sign)[1:-1]) for line in text.split("\n")))
 
 
 def print_result(text: str) -> None:
-    """A result, on standard output."""
+    """A result, on standard output; several processes have one result."""
+    if not ranks.is_main():
+        return
     with standard_output() as stream:
         # In UTF-8 whatever the locale, because it may be JSON; undecodable bytes of paths as they were.
         stream.write(f"{text}\n".encode(errors="surrogateescape"))
+
+
+def printable(text: str) -> str:
+    r"""Text in which whatever would move the cursor, ring, or hide something is written out.
+
+    Keys, paths and names of classes come from data, and a terminal does as it is told.
+
+    >>> printable("é\x1b[2J\n")
+    'é\\x1b[2J\\n'
+    """
+    return _escape(text, lambda sign: repr(sign)[1:-1])
+
+
+def _escape(text: str, write: Callable[[str], str]) -> str:
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else write(sign) for sign in text)
 
 
 def percent(value: float | None) -> str:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dprune_cli.core import ranks
 from dprune_cli.core.config import option, read_recipe
 from dprune_cli.core.errors import UsageError
 
@@ -24,12 +25,12 @@ Data = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="DATA...",
-        help="Image folder, .tar, folder of shards, brace pattern, or - for a tar stream.",
+        help="Image folder, .tar, folder of shards, brace pattern, URL, or - for a tar stream.",
         show_default=False,
     ),
 ]
 TableIn = Annotated[
-    str, typer.Argument(metavar="TABLE", help="Score table: file, folder, quoted glob, or -.")
+    str, typer.Argument(metavar="TABLE", help="Score table: file, folder, quoted glob, URL, or -.")
 ]
 TableOut = Annotated[
     str, typer.Option("-o", "--output", metavar="TABLE", help="Where the table goes; - is standard output.")
@@ -45,7 +46,7 @@ Val = Annotated[
 
 FEATURES = "Features"
 FromFeatures = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--from-features",
         metavar="FILE",
@@ -86,6 +87,17 @@ class Talk:
     quiet: bool = option(False, "Say nothing but errors.", "Messages")
     verbose: bool = option(False, "Say more.", "Messages")
     debug: bool = option(False, "Show a traceback where something fails.", "Messages")
+
+
+def alone(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that the first of several processes does for all."""
+
+    @functools.wraps(command)
+    def call(**given: Any) -> None:
+        if ranks.is_main():
+            command(**given)
+
+    return call
 
 
 _SHORT = {"quiet": "-q", "verbose": "-v"}

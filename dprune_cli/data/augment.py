@@ -7,14 +7,16 @@ CPU generator gives the same augmentation on a CPU and on a GPU.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from dprune_cli.core.config import TrainConfig
+from dprune_cli.data.batch import Piece, View
 
 # Mean and standard deviation of ImageNet's training images, red, green and blue, of values in 0 to 1.
 MEAN = (0.485, 0.456, 0.406)
@@ -48,10 +50,38 @@ class ImageViews:
         """See `Inputs.clean`."""
         return prepare(stored, self.size).to(memory_format=LAYOUT)
 
-    def views(self, config: TrainConfig) -> Callable[[Tensor, Generator], Tensor]:
+    def views(self, config: TrainConfig) -> View:
         """See `Inputs.views`."""
         augment = Augment(size=self.size, flip=config.flip, shift=config.shift, cutout=config.cutout)
-        return lambda stored, generator: augment(stored, generator).to(memory_format=LAYOUT)
+
+        def view(stored: Tensor, generator: Generator, piece: Piece) -> Tensor:
+            draws = augment.draw(len(piece.rows), stored.shape[-1], generator)
+            return augment(stored, draws.take(piece.part)).to(memory_format=LAYOUT)
+
+        return view
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random choices for a batch of B images.
+
+    Attributes:
+        flips: (B,) bool, which are mirrored.
+        moves: (2, B) how small images move; None for large ones.
+        boxes: (4, B) what is cut out of large images; None for small ones.
+        centres: (2, B) of the squares that are blanked out; None for none.
+    """
+
+    flips: Tensor
+    moves: Tensor | None
+    boxes: Tensor | None
+    centres: Tensor | None
+
+    def take(self, part: NDArray[np.int64]) -> Draws:
+        """The choices for these images of the batch."""
+        places = torch.from_numpy(part).to(self.flips.device)
+        rest = (self.moves, self.boxes, self.centres)
+        return Draws(self.flips[places], *(None if one is None else one[:, places] for one in rest))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,25 +108,36 @@ class Augment:
     cutout: int = 0
     crop_scale: float = 0.08
 
-    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        """float32 normalised views (B, 3, size, size) of uint8 images (B, 3, S, S)."""
-        batch = len(images)
-        flips = self._draw(generator, batch) < 0.5 if self.flip else torch.zeros(batch, dtype=torch.bool)
-        if images.shape[-1] == self.size:
-            moves = torch.randint(
-                0, 2 * self.shift + 1, (2, batch), generator=generator, device=generator.device
-            )
-            views = normalise(mirror(shift_images(images, moves, self.shift), flips))
+    def draw(self, batch: int, stored: int, generator: Generator) -> Draws:
+        """What the views of a batch of images of side `stored` are made by."""
+        flips = uniform(generator, batch) < 0.5 if self.flip else torch.zeros(batch, dtype=torch.bool)
+        moves = boxes = centres = None
+        if stored == self.size:
+            moves = integers(generator, 2 * self.shift + 1, 2, batch)
         else:
-            boxes = draw_boxes(self._draw(generator, 4, batch), self.crop_scale)
-            views = crop_images(normalise(images), boxes, flips, self.size)
+            boxes = draw_boxes(uniform(generator, 4, batch), self.crop_scale)
         if self.cutout:
-            centres = torch.randint(0, self.size, (2, batch), generator=generator, device=generator.device)
-            views = cut_out(views, centres, self.cutout)
-        return views
+            centres = integers(generator, self.size, 2, batch)
+        return Draws(flips, moves, boxes, centres)
 
-    def _draw(self, generator: Generator, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator, device=generator.device)
+    def __call__(self, images: Tensor, draws: Draws) -> Tensor:
+        """float32 normalised views (B, 3, size, size) of uint8 images (B, 3, S, S)."""
+        if draws.boxes is not None:
+            views = crop_images(normalise(images), draws.boxes, draws.flips, self.size)
+        else:
+            moved = images if draws.moves is None else shift_images(images, draws.moves, self.shift)
+            views = normalise(mirror(moved, draws.flips))
+        return views if draws.centres is None else cut_out(views, draws.centres, self.cutout)
+
+
+def uniform(generator: Generator, *shape: int) -> Tensor:
+    """Numbers in [0, 1)."""
+    return torch.rand(shape, generator=generator, device=generator.device)
+
+
+def integers(generator: Generator, end: int, *shape: int) -> Tensor:
+    """Whole numbers from 0 up to but not including `end`."""
+    return torch.randint(0, end, shape, generator=generator, device=generator.device)
 
 
 def mirror(images: Tensor, flips: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from dprune_cli.core import ranks
 from dprune_cli.core.config import TrainConfig
 from dprune_cli.data.decode import DecodeError, decode_image
 from dprune_cli.data.spans import SpanReader
@@ -20,7 +22,27 @@ from dprune_cli.io.samples import Samples
 
 Progress = Callable[[int, int], None]
 Batch = tuple[Tensor, Tensor]
-View = Callable[[Tensor, Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One batch, and the part of it that this process reads.
+
+    Attributes:
+        rows: (B,) row numbers, of all processes.
+        part: (b,) places in `rows`, ascending; a single process has all.
+    """
+
+    rows: NDArray[np.int64]
+    part: NDArray[np.int64]
+
+    @property
+    def own(self) -> NDArray[np.int64]:
+        """(b,) the row numbers that this process reads."""
+        return self.rows[self.part]
+
+
+View = Callable[[Tensor, Generator, Piece], Tensor]
 
 # Images a task: enough to outweigh the cost of handing it to a thread, few enough to stop at once.
 _SLICE = 16
@@ -47,10 +69,10 @@ class Inputs(Protocol):
         """
         ...
 
-    def batches(self, rows: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
-        """Row numbers (B,) on the CPU and what `get` gives of them, in the order asked for.
+    def batches(self, pieces: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
+        """Row numbers (B,) on the CPU and what `get` gives of them, for each of `pieces`, in their order.
 
-        The last batch may be smaller. The iterator may be left early.
+        A piece may be empty. The iterator may be left early.
         """
         ...
 
@@ -59,7 +81,10 @@ class Inputs(Protocol):
         ...
 
     def views(self, config: TrainConfig) -> View:
-        """From a batch as `get` gives it to the model's input in training: augmented by a generator."""
+        """From a batch as `get` gives it to the model's input in training: augmented by a generator.
+
+        What it draws is drawn for the whole batch, so that a view does not depend on who else has a part.
+        """
         ...
 
 
@@ -101,7 +126,7 @@ class Decoder:
     def __init__(self, samples: Samples, side: int, workers: int | None) -> None:
         self.reader = SpanReader(samples)
         self.side = side
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or max(1, len(os.sched_getaffinity(0)) // ranks.here()[1])
         # Images to decode at once where the order of work is free: enough for the workers to end together.
         self.chunk = 8 * _SLICE * self.workers
 
@@ -127,7 +152,7 @@ class Decoder:
 
     def batches_ahead(self, batch_size: int) -> int:
         """How many batches keep all workers busy while one is used."""
-        return max(2, -(-2 * self.workers * _SLICE // batch_size))
+        return max(2, -(-2 * self.workers * _SLICE // max(1, batch_size)))
 
     def _decode(self, rows: NDArray[np.int64], out: NDArray[np.uint8]) -> dict[int, str]:
         bad: dict[int, str] = {}

@@ -12,6 +12,7 @@ from itertools import islice
 
 import numpy as np
 
+from dprune_cli.core import ranks
 from dprune_cli.core.errors import DataError
 from dprune_cli.data.decode import DecodeError, probe_image
 from dprune_cli.data.spans import SpanReader
@@ -28,11 +29,15 @@ def choose_image_size(samples: Samples) -> int:
     """The input side that suits a data set, judged by up to 256 of its images.
 
     The median shorter side, made even and at least 8, if that is at most 96 pixels; else 224. Which images
-    are looked at depends on their keys alone.
+    are looked at depends on their keys alone. Of several processes, which must all call this, one looks.
 
     Raises:
         DataError: no image can be read.
     """
+    return ranks.broadcast(_judge(samples) if ranks.is_main() else 0)
+
+
+def _judge(samples: Samples) -> int:
     rows = np.flatnonzero(samples.ok())
     order = rows[np.argsort(hash_keys([samples.keys[row] for row in rows]), kind="stable")]
     reader = SpanReader(samples)

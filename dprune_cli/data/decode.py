@@ -40,6 +40,8 @@ _DAMAGE = (
     zlib.error,
 )
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -112,6 +114,8 @@ def _open(raw: bytes) -> ImageFile:
     try:
         if opener is WebPImageFile:
             _check_size(webp_canvas(raw))  # opening a WebP already allocates its canvas
+        if opener is PngImageFile:
+            raw = _without_animation(raw)
         image = opener(io.BytesIO(raw))
     except _DAMAGE as error:
         raise DecodeError(DECODE_ERROR, str(error)) from error
@@ -122,13 +126,27 @@ def _open(raw: bytes) -> ImageFile:
 def _find_format(raw: bytes) -> type[ImageFile]:
     if raw.startswith(b"\xff\xd8\xff"):
         return _Jpeg
-    if raw.startswith(b"\x89PNG\r\n\x1a\n"):
+    if raw.startswith(_PNG):
         return PngImageFile
     if raw.startswith(b"RIFF") and raw[8:12] == b"WEBP":
         return WebPImageFile
     if raw.startswith(b"BM"):
         return BmpImageFile
     raise DecodeError(DECODE_ERROR, "not a JPEG, PNG, WebP or BMP image")
+
+
+def _without_animation(raw: bytes) -> bytes:
+    """A PNG without the chunks that announce an animation, which Pillow warns of where they make no sense."""
+    if b"acTL" not in raw:
+        return raw
+    place, kept, pieces = len(_PNG), 0, list[bytes]()
+    while place + 12 <= len(raw):
+        end = place + 12 + int.from_bytes(raw[place : place + 4], "big")
+        if raw[place + 4 : place + 8] == b"acTL":
+            pieces.append(raw[kept:place])
+            kept = end
+        place = end
+    return b"".join([*pieces, raw[kept:]])
 
 
 def _check_size(size: tuple[int, int]) -> None:

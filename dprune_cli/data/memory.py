@@ -17,7 +17,7 @@ def parse_memory(text: str, option: str) -> int:
     >>> [parse_memory(text, "--cache-memory") for text in ("500MB", "1.5 GiB", "0")]
     [500000000, 1610612736, 0]
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower(), re.ASCII)
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-z]*)", text.strip().lower(), re.ASCII)
     if match is None or match[2] not in _UNITS:
         raise UsageError(f"{option} {text}: write an amount of memory such as 2GB, 500MB, 1.5GiB or 0")
     return int(float(match[1]) * _UNITS[match[2]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ class Resident(ImageViews):
 
     Args:
         samples: the data set.
+        rows: the usable rows that are wanted, ascending.
         size: side of the images that the model sees.
         device: where batches are wanted.
         store: where the tensor is kept: `device` itself, or the CPU.
@@ -30,6 +31,7 @@ class Resident(ImageViews):
     def __init__(
         self,
         samples: Samples,
+        rows: NDArray[np.int64],
         size: int,
         device: torch.device,
         store: torch.device,
@@ -37,23 +39,22 @@ class Resident(ImageViews):
         progress: Progress | None = None,
     ) -> None:
         self.size, self.stored, self.device = size, stored_size(size), device
-        candidates = np.flatnonzero(samples.ok())
         decoder = Decoder(samples, self.stored, workers)
         try:
-            self._pixels, self.bad = _decode_all(decoder, candidates, store, progress)
+            self._pixels, self.bad = _decode_all(decoder, rows, store, progress)
         finally:
             decoder.reader.close()
-        self._usable = Usable(len(samples), candidates, self.bad)
+        self._usable = Usable(len(samples), rows, self.bad)
         self.rows = self._usable.rows
 
     def get(self, rows: Tensor) -> Tensor:
-        """See `Images.get`."""
+        """See `Inputs.get`."""
         slots = self._usable.slots(rows).to(self._pixels.device)
         return self._pixels.index_select(0, slots).to(self.device)
 
-    def batches(self, rows: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
-        """See `Images.batches`."""
-        for piece in split(rows, batch_size):
+    def batches(self, pieces: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
+        """See `Inputs.batches`."""
+        for piece in pieces:
             index = torch.tensor(piece, dtype=torch.int64)
             yield index, self.get(index)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -28,6 +28,7 @@ class Streaming(ImageViews):
 
     Args:
         samples: the data set.
+        rows: the usable rows that are wanted, ascending.
         size: side of the images that the model sees.
         device: where batches are wanted.
         workers: decoding threads; None for one a core.
@@ -37,38 +38,39 @@ class Streaming(ImageViews):
     def __init__(
         self,
         samples: Samples,
+        rows: NDArray[np.int64],
         size: int,
         device: torch.device,
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.size, self.stored, self.device = size, stored_size(size), device
-        candidates = np.flatnonzero(samples.ok())
         self._samples = samples
         self._decoder = Decoder(samples, self.stored, workers)
         self.bad: dict[int, str] = {}
         done = 0
-        for index, _, bad in self._decode(candidates, self._decoder.chunk, pinned=False):
+        for index, _, bad in self._decode(list(split(rows, self._decoder.chunk)), pinned=False):
             self.bad |= bad
             done += len(index)
             if progress is not None:
-                progress(done, len(candidates))
-        self._usable = Usable(len(samples), candidates, self.bad)
+                progress(done, len(rows))
+        self._usable = Usable(len(samples), rows, self.bad)
         self.rows = self._usable.rows
 
     def get(self, rows: Tensor) -> Tensor:
-        """See `Images.get`."""
-        (batch,) = self.batches(rows.cpu().numpy(), max(1, len(rows)))
+        """See `Inputs.get`."""
+        (batch,) = self.batches([rows.cpu().numpy()])
         return batch[1]
 
-    def batches(self, rows: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
-        """See `Images.batches`.
+    def batches(self, pieces: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
+        """See `Inputs.batches`.
 
         Raises:
             DataError: an image that was whole when this was made no longer is.
         """
-        self._usable.slots(torch.tensor(rows, dtype=torch.int64))
-        for index, images, bad in self._decode(rows, batch_size, pinned=self.device.type == "cuda"):
+        for piece in pieces:
+            self._usable.slots(torch.tensor(piece, dtype=torch.int64))
+        for index, images, bad in self._decode(pieces, pinned=self.device.type == "cuda"):
             for row in bad:
                 raise DataError(
                     f"{self._samples.path(row)}: the image of {self._samples.keys[row]} can no longer be "
@@ -77,13 +79,13 @@ class Streaming(ImageViews):
             yield index, images.to(self.device, non_blocking=True)
 
     def _decode(
-        self, rows: NDArray[np.int64], batch_size: int, *, pinned: bool
+        self, pieces: Sequence[NDArray[np.int64]], *, pinned: bool
     ) -> Iterator[tuple[Tensor, Tensor, dict[int, str]]]:
-        ahead = self._decoder.batches_ahead(batch_size)
+        ahead = self._decoder.batches_ahead(max(map(len, pieces), default=0))
         pending: deque[_Pending] = deque()
         try:
             with self._decoder.pool() as pool:
-                for piece in split(rows, batch_size):
+                for piece in pieces:
                     pending.append(self._start(pool, piece, pinned))
                     if len(pending) > ahead:
                         yield _finish(pending.popleft())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from dprune_cli.core.config import TrainConfig
 from dprune_cli.core.errors import DpruneError
-from dprune_cli.data.batch import Batch, Usable, View, split
+from dprune_cli.data.batch import Batch, Piece, Usable, View
 
 
 class Vectors:
@@ -54,12 +54,14 @@ class Vectors:
         """See `Inputs.get`; float32 (B, D)."""
         return self._values.index_select(0, self._usable.slots(rows).to(self.device))
 
-    def batches(self, rows: NDArray[np.int64], batch_size: int) -> Iterator[Batch]:
+    def batches(self, pieces: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
         """See `Inputs.batches`."""
-        index = torch.from_numpy(np.array(rows, np.int64))
+        if not pieces:
+            return
+        index = torch.from_numpy(np.concatenate(pieces).astype(np.int64))
         # At once for all batches: a batch of features is a matter of microseconds.
         slots = self._usable.slots(index).to(self.device)
-        sizes = [len(piece) for piece in split(rows, batch_size)]
+        sizes = [len(piece) for piece in pieces]
         for own, places in zip(torch.split(index, sizes), torch.split(slots, sizes), strict=True):
             yield own, self._values.index_select(0, places)
 
@@ -72,5 +74,5 @@ class Vectors:
         return _unchanged
 
 
-def _unchanged(stored: Tensor, generator: Generator) -> Tensor:
+def _unchanged(stored: Tensor, generator: Generator, piece: Piece) -> Tensor:
     return stored

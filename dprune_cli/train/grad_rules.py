@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from dprune_cli.models.shared_norm import SharedBatchNorm1d, SharedBatchNorm2d
+
 # What reading or writing one number costs, in multiplications; measured on a CPU, and not far off on a GPU.
 _MOVE = 30
 
@@ -325,6 +327,8 @@ _Need = Callable[[nn.Module, Tensor, Tensor], int]
 RULES: dict[type[nn.Module], tuple[_Rule, _Need]] = {
     nn.BatchNorm1d: (_batch_norm, _elementwise_need),
     nn.BatchNorm2d: (_batch_norm, _elementwise_need),
+    SharedBatchNorm1d: (_batch_norm, _elementwise_need),
+    SharedBatchNorm2d: (_batch_norm, _elementwise_need),
     nn.Conv2d: (_convolution, _convolution_need),
     nn.GroupNorm: (_group_norm, _elementwise_need),
     nn.LayerNorm: (_layer_norm, _elementwise_need),

@@ -16,8 +16,12 @@
         where there is validation data, for every batch of it, in eval mode:
             Sampler.update(batch), phase VALIDATION     <- may look
         Weighter.end_epoch(recall of every class)
+        Recorder.settle(epoch)
         checkpoint: everything above resumes from it exactly
     Recorder.result()
+
+Several processes that share a run each feed their own part of a batch to the model; everybody above sees
+the whole batch, so that every process takes the same decisions.
 
 There is no event system and no shared state: whoever watches cannot change the weights, and a run has at
 most one sampler and one weighter.
@@ -26,7 +30,7 @@ most one sampler and one weighter.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +46,14 @@ class Recorder(Protocol):
         phase: which batches it sees.
         epochs: the epochs it watches; None for all.
         fields: parts of an observation it needs beyond logits and loss.
+        everywhere: whether it looks in every process; else only in the first, which alone has a result.
         state: tensors by name; what a checkpoint stores.
     """
 
     phase: Phase
     epochs: frozenset[int] | None
     fields: frozenset[Field]
+    everywhere: ClassVar[bool]
     state: dict[str, Tensor]
 
     def start(self, run: RunInfo) -> None:
@@ -55,6 +61,9 @@ class Recorder(Protocol):
 
     def update(self, obs: BatchObs) -> None:
         """Look at one batch."""
+
+    def settle(self, epoch: int) -> None:
+        """The run may stop and go on from here: what was seen up to `epoch` stands, later things are void."""
 
     def result(self) -> Tensor:
         """What was recorded."""

@@ -17,22 +17,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dprune_cli.core import ranks
 from dprune_cli.core.config import TrainConfig
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.seeds import derive, numpy_rng
-from dprune_cli.data.batch import count_pieces
-from dprune_cli.models.compiled import compile_model
+from dprune_cli.data.batch import Piece
 from dprune_cli.models.head import EmbeddingTap
 from dprune_cli.models.modes import train_mode
-from dprune_cli.train.checkpoint import load_state, save_state
 from dprune_cli.train.hooks import EpochPlan, Recorder, Sampler, Weighter
+from dprune_cli.train.labelled import Labelled
 from dprune_cli.train.losses import sample_loss
 from dprune_cli.train.observe import BatchObs, Field, Phase, RunInfo, observe
 from dprune_cli.train.optim import learning_rate, make_optimizer, refuse_divergence, set_rate
-from dprune_cli.train.probe import BATCH, GRAD_MEMORY, Labelled, autocast, count_correct, probe
+from dprune_cli.train.parallel import check_empty, make_forward
+from dprune_cli.train.probe import BATCH, GRAD_MEMORY, autocast, count_correct, probe
+from dprune_cli.train.run_state import RunState
 from dprune_cli.train.seeding import seeded
 from dprune_cli.train.tally import Tally
-from dprune_cli.train.watching import shared_passes, wanted_fields, watching
+from dprune_cli.train.watching import shared_passes, show, wanted_fields, watching
 
 
 @dataclass
@@ -78,9 +80,11 @@ class Fit:
         self.device = self.data.inputs.device
         self.optimizer = make_optimizer(self.model, self.config)
         self.view = self.data.inputs.views(self.config)
-        self.forward = compile_model(self.model) if self.config.compile else self.model
+        self.forward = make_forward(self.model, compiled=self.config.compile)
         self.target = self.data.target.to(self.device)
         self.weight = None if self.data.weight is None else self.data.weight.to(self.device)
+        hooks = [*self._watchers(), *([self.sampler] if self.sampler else [])]
+        self.saved = RunState(self.state_file, self.model, self.optimizer, hooks, self.history, self.kept)
 
     def train(self, last_epoch: int | None = None) -> list[dict[str, Any]]:
         """Train up to `last_epoch` of the schedule (default all of it).
@@ -98,16 +102,20 @@ class Fit:
         # The epoch that is to be recorded may be the last; hours later is too late.
         if tap := self._tap(self.recorders):
             tap.remove()
+        nothing = torch.empty(0, dtype=torch.int64)
+        check_empty(self.model, self.data.inputs.clean(self.data.inputs.get(nothing)))
         for hook in self._watchers():
             hook.start(self.info)
         if self.sampler:
             self.sampler.start(self.info, self.visits)
-        first = self._resume() + 1
-        self._keep(first - 1)
-        for epoch in range(first, (self.config.epochs if last_epoch is None else last_epoch) + 1):
+        done = self.saved.restore()
+        self._keep(done)
+        self._settle(done)
+        for epoch in range(done + 1, (self.config.epochs if last_epoch is None else last_epoch) + 1):
             self.train_epoch(epoch)
             self._keep(epoch)
-            self._save(epoch)
+            self._settle(epoch)
+            self.saved.save(epoch)
         return self.history
 
     def train_epoch(self, epoch: int) -> None:
@@ -115,7 +123,8 @@ class Fit:
         began = time.perf_counter()
         plan = self._plan(epoch)
         planned = time.perf_counter()
-        with seeded(self._seed("dropout", epoch), self.device):
+        # Every process drops other parts of its own samples.
+        with seeded(self._seed("dropout", epoch) + ranks.rank(), self.device):
             row = self._visit(epoch, plan)
         visited = time.perf_counter()
         self._probe(epoch)
@@ -136,28 +145,29 @@ class Fit:
     def _visit(self, epoch: int, plan: EpochPlan) -> dict[str, Any]:
         # Sorted, so that the order is a function of which rows they are alone.
         order = numpy_rng(self.config.seed, "order", self.run, epoch).permutation(np.sort(plan.rows))
+        pieces = self.data.batches(order, self.config.batch_size)
         # Every epoch takes an equal part of the schedule, so what later ones will visit need not be known.
-        steps = count_pieces(len(order), self.config.batch_size)
+        steps = len(pieces)
         generator = torch.Generator(self.device).manual_seed(self._seed("augment", epoch))
         watchers = watching(self.recorders, Phase.TRAIN, epoch)
         tap = self._tap(watchers)
         tally = Tally(self.info.classes, self.device)
         what = f"epoch {epoch}/{self.config.epochs}"
-        batches = self.data.inputs.batches(order, self.config.batch_size)
+        batches = zip(pieces, self.data.inputs.batches([piece.own for piece in pieces]), strict=True)
         rate = 0.0
         train_mode(self.model)
-        for number, (index, stored) in enumerate(self.progress.track(batches, steps, what)):
-            index = index.to(self.device, non_blocking=True)
-            viewed = self.view(stored, generator)
+        for number, (piece, (_, stored)) in enumerate(self.progress.track(batches, steps, what)):
+            viewed = self.view(stored, generator, piece)
             with autocast(self.device, enabled=self.config.amp):
-                logits = self.forward(viewed)
-            features = tap.take().detach().float() if tap else None
-            obs = observe(Phase.TRAIN, epoch, index, self.target[index], logits, features)
+                logits = self.forward(viewed).float()
+            features = self.data.gather(tap.take().detach().float(), piece) if tap else None
+            index = torch.from_numpy(piece.rows).to(self.device, non_blocking=True)
+            seen = self.data.gather(logits.detach(), piece)
+            obs = observe(Phase.TRAIN, epoch, index, self.target[index], seen, features)
             step = (epoch - 1) * steps + number
             rate = learning_rate(self.config, step, self.config.epochs * steps, steps)
-            self._step(logits.float(), obs, rate, plan.scale)
-            for recorder in watchers:
-                recorder.update(obs)
+            self._step(logits, piece, obs, rate, plan.scale)
+            show(watchers, obs)
             self._show(obs)
             tally.add(obs)
         if tap:
@@ -168,13 +178,15 @@ class Fit:
         if self.sampler and self.sampler.phase is obs.phase:
             self.sampler.update(obs)
 
-    def _step(self, logits: Tensor, obs: BatchObs, rate: float, scale: Tensor | None) -> None:
-        loss = sample_loss(logits, obs.target, self.config.label_smoothing)
-        weight = torch.ones_like(loss) if self.weight is None else self.weight[obs.index]
+    def _step(self, logits: Tensor, piece: Piece, obs: BatchObs, rate: float, scale: Tensor | None) -> None:
+        part = torch.from_numpy(piece.part).to(self.device, non_blocking=True)
+        loss = sample_loss(logits, obs.target[part], self.config.label_smoothing)
+        weight = torch.ones_like(obs.loss) if self.weight is None else self.weight[obs.index]
         weight = weight if scale is None else weight * scale[obs.index]
         coef = self.weighter.coef(obs, weight) if self.weighter else weight / len(weight)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward((coef * loss).sum())
+        # Gradients become the mean over processes, and the loss of the batch is the sum over them.
+        torch.autograd.backward((coef[part] * loss).sum() * ranks.size())
         if self.config.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         set_rate(self.optimizer, rate)
@@ -186,8 +198,7 @@ class Fit:
                 if data is None:
                     raise RuntimeError("a recorder watches validation data, and there is none")
                 for obs in self._clean(data, phase, epoch, wanted_fields(group)):
-                    for recorder in group:
-                        recorder.update(obs)
+                    show(group, obs)
 
     def _validate(self, epoch: int) -> dict[str, float]:
         if self.validation is None or not self.validate:
@@ -206,7 +217,7 @@ class Fit:
         how: dict[str, Any] = {"amp": self.config.amp, "fields": fields, "grad_memory": self.grad_memory}
         passes = probe(self.model, data, phase=phase, epoch=epoch, **how)
         what = "validation" if phase is Phase.VALIDATION else "clean pass"
-        return self.progress.track(passes, count_pieces(len(data.rows), BATCH), what)
+        return self.progress.track(passes, len(data.clean_batches(BATCH)), what)
 
     def _tap(self, recorders: Iterable[Recorder]) -> EmbeddingTap | None:
         return EmbeddingTap(self.model) if Field.EMBEDDING in wanted_fields(recorders) else None
@@ -214,37 +225,16 @@ class Fit:
     def _seed(self, stream: str, epoch: int) -> int:
         return derive(self.config.seed, stream, self.run, epoch)
 
+    def _settle(self, epoch: int) -> None:
+        """What was recorded up to an epoch stands."""
+        for recorder in self.recorders:
+            recorder.settle(epoch)
+        # The checkpoint says so; not before the others have written their parts.
+        ranks.wait()
+
     def _keep(self, epoch: int) -> None:
         if epoch in self.snapshots:
             self.kept[epoch] = {name: value.clone() for name, value in self.model.state_dict().items()}
 
-    def _stateful(self) -> dict[str, dict[str, Tensor]]:
-        hooks = [*self._watchers(), *([self.sampler] if self.sampler else [])]
-        return {f"{number}:{type(hook).__name__}": hook.state for number, hook in enumerate(hooks)}
-
     def _watchers(self) -> list[Recorder | Weighter]:
         return [*self.recorders, *([self.weighter] if self.weighter else [])]
-
-    def _save(self, epoch: int) -> None:
-        if self.state_file is not None:
-            state = {
-                "epoch": epoch,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "hooks": self._stateful(),
-                "history": self.history,
-            }
-            save_state(self.state_file, state)
-
-    def _resume(self) -> int:
-        """Continue from the state file; the last finished epoch, 0 for a fresh start."""
-        state = load_state(self.state_file) if self.state_file is not None else None
-        if state is None:
-            return 0
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name, tensors in self._stateful().items():
-            for key, value in state["hooks"][name].items():
-                tensors[key] = value.to(tensors[key].device if key in tensors else self.device)
-        self.history[:] = state["history"]
-        return int(state["epoch"])

@@ -87,7 +87,7 @@ class GradNorms:
         if any(module.training for module in self._model.modules()):
             raise RuntimeError("per-sample gradients are those of a model in eval mode; call model.eval()")
         with torch.enable_grad(), torch.autocast(pixels.device.type, enabled=False):
-            if not self._parameters:
+            if not self._parameters or not len(pixels):
                 logits = self._model(pixels).detach().float()
                 return logits, logits.new_zeros(len(logits))
             if not self._settled:

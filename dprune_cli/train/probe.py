@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dprune_cli.data.batch import Inputs
 from dprune_cli.models.head import EmbeddingTap
 from dprune_cli.models.modes import eval_mode
+from dprune_cli.train.labelled import Labelled
 from dprune_cli.train.observe import BatchObs, Field, Phase, correct, observe
 from dprune_cli.train.per_sample_grad import GradNorms
 
@@ -21,23 +18,6 @@ from dprune_cli.train.per_sample_grad import GradNorms
 BATCH = 512
 # Memory for activations and gradients where norms of gradients are asked for.
 GRAD_MEMORY = 2 * 10**9
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Images or features with their labels.
-
-    Attributes:
-        inputs: where they come from.
-        rows: row numbers that take part.
-        target: (N,) class ids of all rows.
-        weight: (N,) factors on the samples' losses; None for 1.
-    """
-
-    inputs: Inputs
-    rows: NDArray[np.int64]
-    target: Tensor
-    weight: Tensor | None = None
 
 
 def autocast(device: torch.device, *, enabled: bool) -> torch.autocast:
@@ -56,7 +36,7 @@ def probe(
     batch: int = BATCH,
     grad_memory: int = GRAD_MEMORY,
 ) -> Iterator[BatchObs]:
-    """Observations of the rows of `data`, batch by batch.
+    """Observations of the rows of `data`, batch by batch; several processes pass over their own together.
 
     Args:
         model: on the inputs' device.
@@ -76,18 +56,21 @@ def probe(
         norms = GradNorms(model, grad_memory) if Field.GRAD_NORM in fields else None
         tap = stack.enter_context(EmbeddingTap(model)) if Field.EMBEDDING in fields else None
         stack.enter_context(eval_mode(model))
-        for index, stored in inputs.batches(data.rows, batch):
-            index = index.to(inputs.device, non_blocking=True)
+        pieces = data.clean_batches(batch)
+        for piece, (own, stored) in zip(pieces, inputs.batches([piece.own for piece in pieces]), strict=True):
+            index = torch.from_numpy(piece.rows).to(inputs.device, non_blocking=True)
             grad_norm = None
             if norms is not None:
-                logits, grad_norm = norms(inputs.clean(stored), target[index])
+                logits, grad_norm = norms(inputs.clean(stored), target[own.to(inputs.device)])
+                grad_norm = data.gather(grad_norm, piece)
             else:
                 # Not around the yield: whoever consumes this would be in inference mode too, and stay
                 # there if it never comes back for the next batch.
                 with torch.inference_mode(), autocast(inputs.device, enabled=amp):
                     logits = model(inputs.clean(stored))
-            features = tap.take().float() if tap else None
-            yield observe(phase, epoch, index, target[index], logits, features, grad_norm)
+            features = data.gather(tap.take().float(), piece) if tap else None
+            seen = data.gather(logits.float(), piece)
+            yield observe(phase, epoch, index, target[index], seen, features, grad_norm)
 
 
 def count_correct(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,11 +19,15 @@ class TensorRecorder:
     """A recorder whose whole state is a dictionary of tensors, so a checkpoint can hold it."""
 
     fields: frozenset[Field] = frozenset({Field.LOGITS})
+    everywhere: ClassVar[bool] = False
     state: dict[str, Tensor]
 
     def start(self, run: RunInfo) -> None:
         """Allocate the state for N samples."""
         self.state = self.initial(run)
+
+    def settle(self, epoch: int) -> None:
+        """Nothing to do: the checkpoint has the state."""
 
     def initial(self, run: RunInfo) -> dict[str, Tensor]:
         """The state before the first batch; none for recorders to which that batch tells its shape."""

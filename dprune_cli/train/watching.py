@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from dprune_cli.core import ranks
 from dprune_cli.train.hooks import Recorder
-from dprune_cli.train.observe import Field, Phase
+from dprune_cli.train.observe import BatchObs, Field, Phase
 
 
 def watching(recorders: Iterable[Recorder], phase: Phase, epoch: int) -> list[Recorder]:
     """The recorders that watch this phase of this epoch."""
     return [one for one in recorders if one.phase is phase and (one.epochs is None or epoch in one.epochs)]
+
+
+def show(recorders: Iterable[Recorder], obs: BatchObs) -> None:
+    """Let recorders look at a batch; those that write parts of their own do so in every process."""
+    for recorder in recorders:
+        if recorder.everywhere or ranks.is_main():
+            recorder.update(obs)
 
 
 def wanted_fields(recorders: Iterable[Recorder]) -> frozenset[Field]:

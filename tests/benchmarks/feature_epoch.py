@@ -20,9 +20,9 @@ from dprune_cli.core.progress import Silent
 from dprune_cli.data.vectors import Vectors
 from dprune_cli.models.heads import build_mlp
 from dprune_cli.samplers.base import SAMPLERS
+from dprune_cli.train.labelled import Labelled
 from dprune_cli.train.loop import Fit
 from dprune_cli.train.observe import RunInfo
-from dprune_cli.train.probe import Labelled
 
 
 def main() -> None:

@@ -24,9 +24,9 @@ from dprune_cli.data.augment import ImageViews
 from dprune_cli.data.batch import split
 from dprune_cli.samplers.base import SAMPLERS
 from dprune_cli.stages import inputs
+from dprune_cli.train.labelled import Labelled
 from dprune_cli.train.loop import Fit
 from dprune_cli.train.observe import RunInfo
-from dprune_cli.train.probe import Labelled
 
 CLASSES = 10
 

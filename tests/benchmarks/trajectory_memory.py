@@ -31,7 +31,7 @@ finally:
     with open("/proc/self/status") as status:
         print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 """
-DPRUNE = "from dprune_cli.cli.app import main; main()"
+DPRUNE = "from dprune_cli.__main__ import main; main()"
 
 
 def write_trajectory(path: Path, samples: int, classes: int, epochs: int) -> None:

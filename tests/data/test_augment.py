@@ -28,6 +28,10 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def apply(augment, images, seed=0):
+    return augment(images, augment.draw(len(images), images.shape[-1], generator(seed)))
+
+
 def test_normalise_by_hand():
     images = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     expected = [(0 / 255 - MEAN[0]) / STD[0], (128 / 255 - MEAN[1]) / STD[1], (255 / 255 - MEAN[2]) / STD[2]]
@@ -100,17 +104,17 @@ def test_cutout_is_cut_at_the_border_and_differs_by_image():
 def test_with_everything_off_small_images_are_only_normalised():
     images = noise()
     plain = Augment(size=8, flip=False, shift=0)
-    assert torch.equal(plain(images, generator()), normalise(images))
+    assert torch.equal(apply(plain, images), normalise(images))
 
 
 def test_cutout_comes_with_the_augmentation():
-    blank = Augment(size=8, flip=False, shift=0, cutout=3)(noise(), generator()) == 0
+    blank = apply(Augment(size=8, flip=False, shift=0, cutout=3), noise()) == 0
     assert blank.flatten(1).sum(1).min() >= 3 * 2 * 2
 
 
 def test_only_flips():
     images = noise(200)
-    got = Augment(size=8, shift=0)(images, generator())
+    got = apply(Augment(size=8, shift=0), images)
     same = (got == normalise(images)).flatten(1).all(1)
     mirrored = (got == normalise(images.flip(3))).flatten(1).all(1)
     assert bool((same ^ mirrored).all())
@@ -121,21 +125,28 @@ def test_only_flips():
 def test_views_follow_from_the_generator_alone(augment):
     images = noise(16)
     before = torch.get_rng_state()
-    one, two, other = (augment(images, generator(seed)) for seed in (1, 1, 2))
+    one, two, other = (apply(augment, images, seed) for seed in (1, 1, 2))
     assert one.shape == (16, 3, augment.size, augment.size) and one.dtype == torch.float32
     assert torch.equal(one, two) and not torch.equal(one, other)
     assert torch.equal(before, torch.get_rng_state())
     assert images.dtype == torch.uint8 and torch.equal(images, noise(16))
 
 
+@pytest.mark.parametrize("augment", [Augment(size=8, cutout=2), Augment(size=7)])
+def test_views_do_not_depend_on_the_part_of_the_batch(augment):
+    images, part = noise(16), np.array([1, 4, 5, 15])
+    draws = augment.draw(16, 8, generator())
+    assert torch.equal(augment(images, draws)[part], augment(images[part], draws.take(part)))
+
+
 def test_a_large_image_keeps_its_colours():
     grey = torch.full((3, 3, 16, 16), 100, dtype=torch.uint8)
-    torch.testing.assert_close(Augment(size=14)(grey, generator()), normalise(grey)[:, :, :14, :14])
+    torch.testing.assert_close(apply(Augment(size=14), grey), normalise(grey)[:, :, :14, :14])
 
 
 @pytest.mark.gpu
 def test_a_cpu_generator_gives_the_same_views_on_the_gpu():
     images = noise(16)
     for augment in (Augment(size=8, cutout=2), Augment(size=7)):
-        on_gpu = augment(images.cuda(), generator()).cpu()
-        torch.testing.assert_close(on_gpu, augment(images, generator()), rtol=0, atol=1e-4)
+        on_gpu = apply(augment, images.cuda()).cpu()
+        torch.testing.assert_close(on_gpu, apply(augment, images), rtol=0, atol=1e-4)

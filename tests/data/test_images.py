@@ -9,6 +9,7 @@ from encoded_files import encode, make_samples
 
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.data import batch as batch_module
+from dprune_cli.data.batch import split
 from dprune_cli.data.decode import decode_image
 from dprune_cli.data.images import open_images
 from dprune_cli.data.resident import Resident
@@ -53,7 +54,7 @@ def test_resident_and_streaming_agree(tmp_path, pictures, shard, size):
         assert images.bad == BAD
         assert images.rows.tolist() == [0, 1, 3, 4, 6] and images.rows.dtype == np.int64
         assert (images.size, images.stored) == (size, {16: 16, 112: 128}[size])
-        got = list(images.batches(order, 4))
+        got = list(images.batches(list(split(order, 4))))
         assert [index.tolist() for index, _ in got] == [[6, 0, 3, 3], [1, 4]]
         pixels = torch.cat([pixels for _, pixels in got])
         assert pixels.dtype == torch.uint8
@@ -69,7 +70,8 @@ def test_workers_change_nothing(tmp_path, workers):
     samples = make_samples(tmp_path, files, shard="s.tar")
     expected = torch.from_numpy(np.stack([decode_image(raw, 8) for raw in files.values()]))
     for images in both(samples, 8, workers=workers):
-        assert torch.equal(torch.cat([pixels for _, pixels in images.batches(images.rows, 7)]), expected)
+        batches = images.batches(list(split(images.rows, 7)))
+        assert torch.equal(torch.cat([pixels for _, pixels in batches]), expected)
 
 
 def test_rows_that_the_index_refused_are_left_out(tmp_path, pictures):
@@ -83,7 +85,22 @@ def test_rows_that_the_index_refused_are_left_out(tmp_path, pictures):
 
 def test_no_rows_no_batches(tmp_path, pictures):
     for images in both(make_samples(tmp_path, pictures)):
-        assert list(images.batches(np.empty(0, np.int64), 4)) == []
+        assert list(images.batches([])) == []
+
+
+def test_a_batch_of_no_rows_is_empty(tmp_path, pictures):
+    pieces = [np.array([0]), np.empty(0, np.int64), np.array([1, 3])]
+    for images in both(make_samples(tmp_path, pictures), 16):
+        assert [tuple(pixels.shape) for _, pixels in images.batches(pieces)] == [
+            (count, 3, 16, 16) for count in (1, 0, 2)
+        ]
+
+
+def test_only_the_rows_that_are_wanted_are_decoded(tmp_path, pictures):
+    for images in both(make_samples(tmp_path, pictures), rows=np.array([1, 2, 3])):
+        assert images.rows.tolist() == [1, 3] and images.bad == {2: BAD[2]}
+        with pytest.raises(ValueError, match="row 0 is not usable"):
+            images.get(torch.tensor([0]))
 
 
 def test_progress_ends_at_the_total(tmp_path, pictures):
@@ -107,8 +124,8 @@ def test_the_size_is_chosen_from_the_data(tmp_path, pictures):
 def test_nothing_usable(tmp_path):
     samples = make_samples(tmp_path, {"a.png": b"", "b.png": b"text", "c.png": b"text"})
     for memory in (None, 0):
-        with pytest.raises(DataError, match=r"DATA: no image can be decoded \(2 of 3: decode_error\)"):
-            open_images(samples, image_size=8, cache_memory=memory, device=CPU)
+        images = open_images(samples, image_size=8, cache_memory=memory, device=CPU)
+        assert list(images.bad) == [0, 1, 2] and len(images.rows) == 0
     none = make_samples(tmp_path, {"a.png": b""}, status=["missing_label"])
     with pytest.raises(DataError, match="no usable sample"):
         open_images(none, image_size=8, cache_memory=None, device=CPU)
@@ -143,7 +160,7 @@ def test_reading_ahead_is_bounded_and_stops_when_left(tmp_path, monkeypatch):
     decoded = []
     real = batch_module.decode_image
     monkeypatch.setattr(batch_module, "decode_image", lambda raw, side: decoded.append(0) or real(raw, side))
-    batches = images.batches(images.rows, 10)
+    batches = images.batches(list(split(images.rows, 10)))
     index, pixels = next(batches)
     assert index.tolist() == list(range(10)) and pixels[:, 0, 0, 0].tolist() == list(range(10))
     batches.close()

@@ -6,6 +6,7 @@ import torch
 
 from dprune_cli.core.config import TrainConfig
 from dprune_cli.core.errors import DpruneError
+from dprune_cli.data.batch import Piece, split
 from dprune_cli.data.vectors import Vectors
 
 CPU = torch.device("cpu")
@@ -32,25 +33,25 @@ def test_a_row_without_features(row):
     with pytest.raises(ValueError, match=f"row {row} "):
         make_vectors().get(torch.tensor([0, row]))
     with pytest.raises(ValueError, match=f"row {row} "):
-        list(make_vectors().batches(np.array([0, row]), 2))
+        list(make_vectors().batches([np.array([0, row])]))
 
 
 @pytest.mark.parametrize(("size", "sizes"), [(2, [2, 3]), (3, [3, 2]), (5, [5]), (100, [5])])
 def test_batches_in_the_order_asked_for_and_never_of_one_sample(size, sizes):
     rows = np.array([4, 6, 0, 3, 1])
-    found = list(make_vectors().batches(rows, size))
+    found = list(make_vectors().batches(list(split(rows, size))))
     assert [len(index) for index, _ in found] == sizes
     assert torch.cat([index for index, _ in found]).tolist() == rows.tolist()
     assert torch.cat([stored for _, stored in found]).tolist() == expected(rows)
 
 
 def test_no_rows_are_no_batches():
-    assert list(make_vectors().batches(np.array([], np.int64), 4)) == []
+    assert list(make_vectors().batches([])) == []
 
 
 def test_batches_may_be_left_early_and_rows_are_not_kept():
     rows = np.array([4, 6, 0, 3, 1])
-    batches = make_vectors().batches(rows, 2)
+    batches = make_vectors().batches([rows[:2], rows[2:]])
     index, _ = next(batches)
     rows[:] = 0
     assert index.tolist() == [4, 6]
@@ -63,7 +64,7 @@ def test_the_model_sees_what_is_stored():
     generator = torch.Generator().manual_seed(3)
     before = generator.get_state()
     assert vectors.clean(stored) is stored
-    assert vectors.views(TrainConfig())(stored, generator) is stored
+    assert vectors.views(TrainConfig())(stored, generator, Piece(np.array([1, 3]), np.arange(2))) is stored
     assert torch.equal(generator.get_state(), before)
 
 

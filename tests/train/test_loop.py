@@ -36,23 +36,26 @@ from dprune_cli.data.streaming import Streaming
 from dprune_cli.io.dataset import open_samples
 from dprune_cli.models.build import build_model
 from dprune_cli.scores.base import SCORES
+from dprune_cli.train.labelled import Labelled
 from dprune_cli.train.observe import Phase
-from dprune_cli.train.probe import Labelled
 from dprune_cli.train.recorders import VisitLog
 from dprune_cli.train.recording import FeatureLog
 from dprune_cli.weighters.cdb_w import CdbW
 
 
-def all_watchers(epochs):
+def all_watchers(epochs, folder):
     scores = [SCORES.make(spec) for spec in (*every_score(epochs), "dyn_unc:window=2,phase=probe")]
     found = [recorder for score in scores for recorder in score.recorders(epochs).values()]
     keys = [str(row) for row in range(sum(VALIDATION_SIZES))]
-    logs = [FeatureLog(2), FeatureLog(2, Phase.VALIDATION, keys)]
-    return [*found, *logs, VisitLog(), Everything(Phase.TRAIN, None, FeatureLog(1).fields)]
+    folders = [folder / name for name in ("features", "validation")]
+    for one in folders:
+        one.mkdir(exist_ok=True)
+    logs = [FeatureLog(folders[0], 2), FeatureLog(folders[1], 2, Phase.VALIDATION, keys)]
+    return [*found, *logs, VisitLog(), Everything(Phase.TRAIN, None, FeatureLog.fields)]
 
 
 @pytest.mark.parametrize("model", ["tiny", "dropout"])
-def test_watching_is_free(model):
+def test_watching_is_free(model, tmp_path):
     def trained(**options):
         net = build_model("tiny", 4, 8, seed=3) if model == "tiny" else make_model()
         fit = make_fit(model=net, **options)
@@ -60,18 +63,18 @@ def test_watching_is_free(model):
         return weights(fit.model), [row["loss"] for row in fit.history]
 
     plain = trained()
-    watched = trained(recorders=all_watchers(3), validation=make_validation())
+    watched = trained(recorders=all_watchers(3, tmp_path), validation=make_validation())
     assert same(plain[0], watched[0]) and plain[1] == watched[1]
 
 
-def test_no_global_random_state_is_read_or_changed():
+def test_no_global_random_state_is_read_or_changed(tmp_path):
     found = []
     for seed in (1, 2):
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
         before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        fit = make_fit(recorders=all_watchers(3), validation=make_validation(), weighter=CdbW())
+        fit = make_fit(recorders=all_watchers(3, tmp_path), validation=make_validation(), weighter=CdbW())
         fit.train()
         found.append(weights(fit.model))
         assert random.getstate() == before[0]
@@ -326,10 +329,10 @@ def test_dropout_net_really_drops():
         assert not torch.equal(model(pixels), model(pixels))
 
 
-def test_features_of_a_model_without_a_head_are_refused_before_the_first_epoch():
+def test_features_of_a_model_without_a_head_are_refused_before_the_first_epoch(tmp_path):
     seen = Everything()
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 8), torch.nn.Flatten())
-    fit = make_fit(model=model, recorders=[seen, FeatureLog(3)])
+    fit = make_fit(model=model, recorders=[seen, FeatureLog(tmp_path, 3)])
     with pytest.raises(UsageError, match="no head"):
         fit.train()
     assert not fit.history

@@ -14,7 +14,7 @@ from dprune_cli.train.recording import FeatureLog
 
 def test_recorders_see_what_they_ask_for():
     train = Everything(epochs=frozenset({2}))
-    probe = Everything(Phase.PROBE, frozenset({1, 3}), FeatureLog(1).fields)
+    probe = Everything(Phase.PROBE, frozenset({1, 3}), FeatureLog.fields)
     fit = make_fit(recorders=[train, probe])
     fit.train()
     assert {obs.epoch for obs in train.seen} == {2} and {obs.phase for obs in train.seen} == {Phase.TRAIN}
@@ -35,7 +35,7 @@ def test_recorders_see_what_they_ask_for():
 
 
 def test_validation_is_shown_by_its_own_rows_and_measured_only_if_wanted():
-    seen = Everything(Phase.VALIDATION, frozenset({2}), FeatureLog(1).fields)
+    seen = Everything(Phase.VALIDATION, frozenset({2}), FeatureLog.fields)
     validation = make_validation()
     fit = make_fit(recorders=[seen], validation=validation, validate=False)
     fit.train()
