@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dprune_cli.cli.console import Terminal, percent, print_json, print_result
+from dprune_cli.cli.console import Terminal, percent, print_json, print_result, printable
 from dprune_cli.cli.options import Force, FromFeatures, Json, Talk, expand
 from dprune_cli.core.config import DataConfig
 from dprune_cli.core.errors import UsageError
@@ -30,6 +30,7 @@ def command(
     talk: Talk,
 ) -> None:
     """Measure trained models: accuracy, recall of every class, worst class, gap and spread."""
+    from dprune_cli.io.remote import parse_place
     from dprune_cli.io.table import check_table_output, write_table
     from dprune_cli.stages.evaluate import EvaluateRequest, over_seeds, split_arguments
     from dprune_cli.stages.evaluate import evaluate as evaluate_runs
@@ -43,7 +44,7 @@ def command(
         raise UsageError("standard output cannot take both the table and --json; give -o FILE")
     check_table_output(output, force=force)
     request = EvaluateRequest(
-        runs=runs, data=data, reading=reading, from_features=from_features, device=device
+        runs=runs, data=data, reading=reading, from_features=parse_place(from_features), device=device
     )
     samples, found = evaluate_runs(request, terminal)
     if output is not None:
@@ -57,7 +58,7 @@ def command(
             summary = one.summary
             print_result(
                 f"{one.run}: accuracy {percent(summary.accuracy)}, "
-                f"worst class {percent(summary.worst_class)} ({names[summary.worst_id]}), "
+                f"worst class {percent(summary.worst_class)} ({printable(names[summary.worst_id])}), "
                 f"gap {percent(summary.gap)}, std {percent(summary.std)}"
                 + (f", worst group {percent(one.as_json()['worst_group'])}" if one.groups is not None else "")
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,21 +23,21 @@ def command(
     runs: Annotated[int | None, typer.Option(help="Runs to average over; default each method's own.")] = None,
     val: Val = None,
     save_model: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Keep the query model of the first run.")
+        str | None, typer.Option(metavar="RUN", help="Keep the query model of the first run.")
     ] = None,
-    record_trajectory: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all logits.")] = None,
+    record_trajectory: Annotated[str | None, typer.Option(metavar="FILE", help="Write all logits.")] = None,
     from_trajectory: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read logits instead of training.")
+        str | None, typer.Option(metavar="FILE", help="Read logits instead of training.")
     ] = None,
-    record_features: Annotated[Path | None, typer.Option(metavar="FILE", help="Write features.")] = None,
+    record_features: Annotated[str | None, typer.Option(metavar="FILE", help="Write features.")] = None,
     from_features: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read features instead of training.")
+        str | None, typer.Option(metavar="FILE", help="Read features instead of training.")
     ] = None,
     record_val_features: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write features of the validation data.")
+        str | None, typer.Option(metavar="FILE", help="Write features of the validation data.")
     ] = None,
     from_val_features: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read features of validation data, for glister.")
+        str | None, typer.Option(metavar="FILE", help="Read features of validation data, for glister.")
     ] = None,
     grad_memory: Annotated[
         str, typer.Option(metavar="SIZE", help="Memory for the gradients of grand.")
@@ -54,6 +53,8 @@ def command(
 ) -> None:
     """Score every sample of DATA by one or several methods, from one training pass a run."""
     from dprune_cli.io.outputs import check_distinct
+    from dprune_cli.io.remote import parse_place
+    from dprune_cli.io.resume_dir import resume_folder
     from dprune_cli.io.table import check_table_output, write_table
     from dprune_cli.stages.inputs import check_errors, report_bad
     from dprune_cli.stages.score import score
@@ -68,26 +69,28 @@ def command(
         record_val_features=record_val_features,
     )
     check_table_output(output, force=force)
-    request = ScoreRequest(
-        data=data or [],
-        methods=method,
-        reading=reading,
-        training=training,
-        runs=runs,
-        val=val or [],
-        save_model=save_model,
-        record_trajectory=record_trajectory,
-        from_trajectory=from_trajectory,
-        record_features=record_features,
-        from_features=from_features,
-        record_val_features=record_val_features,
-        from_val_features=from_val_features,
-        grad_memory=grad_memory,
-        check=check,
-        force=force,
-    )
-    result = score(request, terminal)
-    write_table(result.table, output, force=force)
+    with resume_folder(output) as state:
+        request = ScoreRequest(
+            data=data or [],
+            methods=method,
+            reading=reading,
+            training=training,
+            runs=runs,
+            val=val or [],
+            save_model=parse_place(save_model),
+            record_trajectory=parse_place(record_trajectory),
+            from_trajectory=parse_place(from_trajectory),
+            record_features=parse_place(record_features),
+            from_features=parse_place(from_features),
+            record_val_features=parse_place(record_val_features),
+            from_val_features=parse_place(from_val_features),
+            grad_memory=grad_memory,
+            check=check,
+            state=state,
+            force=force,
+        )
+        result = score(request, terminal)
+        write_table(result.table, output, force=force)
     if result.validation is not None:
         found = result.validation
         name = result.table.meta.classes[found.worst_id]

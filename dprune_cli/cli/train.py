@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -17,7 +16,7 @@ from dprune_cli.core.errors import UsageError
 def command(
     data: Data = None,
     *,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="The run folder to write.")],
+    output: Annotated[str, typer.Option("-o", "--output", metavar="RUN", help="The run folder to write.")],
     table: Annotated[
         str | None, typer.Option(metavar="TABLE", help="Train on the samples this table keeps.")
     ] = None,
@@ -41,7 +40,7 @@ def command(
     val: Val = None,
     from_features: FromFeatures = None,
     from_val_features: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="FILE", help="Features of the validation data.", rich_help_panel=FEATURES),
     ] = None,
     head: Annotated[
@@ -65,6 +64,7 @@ def command(
 ) -> None:
     """Train on DATA or recorded features, or what a table keeps of them; an interrupted run goes on."""
     from dprune_cli.io.outputs import check_apart
+    from dprune_cli.io.remote import parse_place
     from dprune_cli.io.table import read_table
     from dprune_cli.stages.inputs import check_errors, report_bad
     from dprune_cli.stages.train import train as train_model
@@ -77,7 +77,7 @@ def command(
     check_apart(output, [*(data or []), *(val or []), *files])
     request = TrainRequest(
         data=data or [],
-        out=output,
+        out=parse_place(output),
         reading=reading,
         training=training,
         table=read_table(table) if table is not None else None,
@@ -85,8 +85,8 @@ def command(
         keep=keep,
         weighter=weighter,
         val=val or [],
-        from_features=from_features,
-        from_val_features=from_val_features,
+        from_features=parse_place(from_features),
+        from_val_features=parse_place(from_val_features),
         head=head,
         stretch=stretch,
         force=force,

@@ -1,8 +1,9 @@
 """Recorded features: embedding and logits of every sample in one clean pass, of this or any other model.
 
-A Parquet file with `key`, `label`, `features` (D float32) and, where they are known, `logits` (C float32) and
-`group` (a name or a number; null for a sample without one). If dprune wrote it, its metadata say after which
-epoch of a schedule they were taken (`dprune_epochs`), and the names of the classes (`dprune_classes`, JSON).
+A Parquet file, or a folder of such part files, with `key`, `label`, `features` (D float32) and, where they
+are known, `logits` (C float32) and `group` (a name or a number; null for a sample without one). If dprune
+wrote it, its metadata say after which epoch of a schedule they were taken (`dprune_epochs`), and the names
+of the classes (`dprune_classes`, JSON).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +19,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError
+from dprune_cli.io.parts import PartFiles
+from dprune_cli.io.remote import Place
 from dprune_cli.io.vectors import (
     check_classes,
     check_labels,
+    class_ids,
     open_parquet,
     rows_by_key,
     texts,
     vector_array,
     vectors,
-    whole_numbers,
 )
 
 
@@ -71,7 +73,7 @@ _ROWS = 16_384
 
 
 def write_features(
-    path: Path,
+    path: Place,
     keys: Sequence[str],
     labels: NDArray[np.integer],
     features: NDArray[np.float32],
@@ -98,13 +100,13 @@ def write_features(
     pq.write_table(table, path, compression="zstd", use_dictionary=False)
 
 
-def recorded_keys(path: Path) -> set[str]:
+def recorded_keys(path: Place) -> set[str]:
     """The keys in a file of features; `DataError` if it is none."""
     return set(texts(open_parquet(path, ("key",)).read(columns=["key"])["key"], "key", str(path)).to_pylist())
 
 
 def read_features(
-    path: Path,
+    path: Place,
     known: list[str] | None = None,
     labels: NDArray[np.int32] | None = None,
     *,
@@ -124,8 +126,8 @@ def read_features(
     """
     source = str(path)
     file = open_parquet(path, ("key", "label", "features"))
-    has_logits = "logits" in file.schema_arrow.names
-    table = file.read(columns=[name for name in ("key", "label", "group") if name in file.schema_arrow.names])
+    has_logits = "logits" in file.schema.names
+    table = file.read(columns=[name for name in ("key", "label", "group") if name in file.schema.names])
     if table.num_rows == 0:
         raise DataError(f"{source}: there is not one row in it")
     keys = texts(table["key"], "key", source)
@@ -137,7 +139,7 @@ def read_features(
             first = order[int(np.flatnonzero(wrong)[0])]
             raise DataError(f"{source}: key {first!r} {what} ({int(wrong.sum())} samples like this)")
     place = np.argsort(rows)
-    found = whole_numbers(table["label"], "label", source)
+    found = class_ids(table["label"], source)
     if labels is None:
         labels = found[place].astype(np.int32)
     check_labels(found, labels, order, rows, source)
@@ -162,13 +164,11 @@ def read_features(
     )
 
 
-def _read_vectors(
-    file: pq.ParquetFile, name: str, rows: NDArray[np.int64], source: str
-) -> NDArray[np.float32]:
+def _read_vectors(file: PartFiles, name: str, rows: NDArray[np.int64], source: str) -> NDArray[np.float32]:
     """(N, W) a column of vectors; row i of the file goes to `rows[i]`, so that no second copy is needed."""
     found = np.empty((len(rows), _width(file, name, source)), np.float32)
     first = 0
-    for batch in file.iter_batches(batch_size=_ROWS, columns=[name]):
+    for batch in file.iter_batches(_ROWS, [name]):
         values = vectors(batch.column(0), name, source, first)
         if values.shape[1] != found.shape[1]:
             raise DataError(f"{source}: the lists of column {name!r} have different lengths")
@@ -177,9 +177,9 @@ def _read_vectors(
     return found
 
 
-def _width(file: pq.ParquetFile, name: str, source: str) -> int:
+def _width(file: PartFiles, name: str, source: str) -> int:
     """The length of the vectors in a file that is not empty."""
-    return vectors(next(file.iter_batches(batch_size=1, columns=[name])).column(0), name, source).shape[1]
+    return vectors(next(file.iter_batches(1, [name])).column(0), name, source).shape[1]
 
 
 def _groups(column: pa.ChunkedArray, source: str) -> tuple[NDArray[np.int32], list[str]]:
@@ -200,7 +200,7 @@ def _classes(raw: bytes | None, labels: NDArray[np.int32], outputs: int | None, 
         return []
     try:
         names = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{source}: the class names in its metadata are not ours")

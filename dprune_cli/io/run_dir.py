@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dprune_cli.core.errors import DataError
+from dprune_cli.io.remote import Place, RemotePath, parse_place
+from dprune_cli.io.remote_cache import local_file, local_parts
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -58,18 +60,29 @@ class RunConfig:
         (folder / CONFIG).write_text(text + "\n", "utf-8")
 
 
-def file_digest(path: Path) -> str:
-    """sha256 of a file, to notice that a run which goes on would go on from another one."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_digest(place: str | Place) -> str:
+    """sha256 of a file, or of all files of a folder, to notice that a run would go on from another one."""
+    path = parse_place(place)
+    if isinstance(path, RemotePath):
+        fetched = local_parts(path, ".parquet")
+        if fetched[0][1] == path.url:
+            return file_digest(fetched[0][0])
+        parts = [part for part, _ in fetched]
+    elif path.is_dir():
+        parts = sorted(part for part in path.iterdir() if part.is_file())
+    else:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    lines = "".join(f"{part.name} {file_digest(part)}\n" for part in parts)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def is_run(path: str | Path) -> bool:
+def is_run(path: str | Place) -> bool:
     """Whether a path is a run folder."""
-    return (Path(path) / CONFIG).is_file()
+    return (parse_place(path) / CONFIG).is_file()
 
 
-def read_run(folder: Path) -> RunConfig:
+def read_run(folder: Place) -> RunConfig:
     """The configuration of a finished run.
 
     Raises:
@@ -80,17 +93,32 @@ def read_run(folder: Path) -> RunConfig:
     return read_config(folder)
 
 
-def read_config(folder: Path) -> RunConfig:
+def read_config(folder: Place) -> RunConfig:
     """The configuration in a run folder, also of one that is not finished."""
     try:
-        values = json.loads((folder / CONFIG).read_text("utf-8"))
+        values = json.loads(local_file(folder / CONFIG).read_text("utf-8"))
         known = {item.name for item in dataclasses.fields(RunConfig)}
         config = RunConfig(**{name: value for name, value in values.items() if name in known})
-    except (ValueError, TypeError, AttributeError):
-        raise DataError(f"{folder / CONFIG}: this is no run configuration") from None
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        config = None
+    if config is None or not _is_ours(config):
+        raise DataError(f"{folder / CONFIG}: this is no run configuration")
     if config.format != FORMAT:
         raise DataError(f"{folder}: run format {config.format} is not {FORMAT}; train it again")
     return config
+
+
+def _is_ours(config: RunConfig) -> bool:
+    """Whether every field is of its type."""
+    return (
+        isinstance(config.classes, list)
+        and isinstance(config.groups, list)
+        and all(isinstance(name, str) for name in (config.model, *config.classes, *config.groups))
+        and type(config.image_size) is int
+        and (config.features is None or type(config.features) is int)
+        and isinstance(config.training, dict)
+        and isinstance(config.data, dict)
+    )
 
 
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:

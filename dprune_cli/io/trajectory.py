@@ -1,6 +1,7 @@
 """Recorded trajectories: the logits of every sample in every epoch, so scores are recomputed without a GPU.
 
-A Parquet file with `key`, `label`, `epoch`, `logits` (C float32), one row a sample and pass. Optional:
+A Parquet file, or a folder of such part files, with `key`, `label`, `epoch`, `logits` (C float32), one row a
+sample and pass. Optional:
 `phase` (`train` or `probe`; without it the same logits serve both) and `run`. Rows may come in any order:
 a file ordered by pass is streamed, any other is first sorted into a temporary file on disk, so memory
 stays at O(N) plus a batch, and a byte a row where the passes are mixed.
@@ -8,9 +9,9 @@ stays at O(N) plus a batch, and a byte a row where the passes are mixed.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,10 +22,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from dprune_cli.core import ranks
 from dprune_cli.core.errors import DataError
+from dprune_cli.io.parts import whole_part
+from dprune_cli.io.remote import Place
+from dprune_cli.io.scratch import scratch_folder
 from dprune_cli.io.vectors import (
     check_classes,
     check_labels,
+    class_ids,
     open_parquet,
     rows_by_key,
     texts,
@@ -103,6 +109,44 @@ class TrajectoryWriter:
         self._file.close()
 
 
+class TrajectoryParts:
+    """Appends logits to part files of a folder, one a pass and process, which become whole pass by pass."""
+
+    def __init__(self, folder: Path, classes: int) -> None:
+        self._folder = folder
+        self._classes = classes
+        self._at: Pass | None = None
+        self._open = ExitStack()
+
+    def write(
+        self, keys: Sequence[str], labels: NDArray[np.integer], at: Pass, logits: NDArray[np.float32]
+    ) -> None:
+        """Append n rows of one pass; the pass before it is over."""
+        if at != self._at:
+            self.close()
+            path = self._open.enter_context(whole_part(self._folder, _part_name(at, ranks.rank())))
+            self._writer = self._open.enter_context(TrajectoryWriter(path, self._classes))
+            self._at = at
+        self._writer.write(keys, labels, at, logits)
+
+    def close(self) -> None:
+        """Finish the part that is being written, if any."""
+        self._open.close()
+        self._at = None
+
+    def drop_after(self, run: int, epoch: int) -> None:
+        """Delete the parts of a run that are of later epochs."""
+        for part in self._folder.iterdir():
+            numbers = part.name.split("-")
+            if int(numbers[0]) == run and int(numbers[1]) > epoch:
+                part.unlink()
+
+
+def _part_name(at: Pass, rank: int) -> str:
+    """Names sort as passes do."""
+    return f"{at.run:03d}-{at.epoch:06d}-{_PHASES.index(at.phase)}-{at.phase}-{rank:04d}"
+
+
 class Trajectory:
     """A recorded trajectory, checked against the samples it is read for.
 
@@ -115,12 +159,12 @@ class Trajectory:
     """
 
     def __init__(
-        self, path: Path, known: list[str] | None = None, labels: NDArray[np.int32] | None = None
+        self, path: Place, known: list[str] | None = None, labels: NDArray[np.int32] | None = None
     ) -> None:
         """Open a file and check that every pass holds every sample exactly once.
 
         Args:
-            path: the Parquet file.
+            path: the Parquet file or folder.
             known: keys of the samples that can be used; None takes those of the file.
             labels: (N,) their class ids, which the file must agree with.
 
@@ -130,15 +174,15 @@ class Trajectory:
         """
         self._source = str(path)
         self._file = open_parquet(path, ("key", "label", "epoch", "logits"))
-        if self._file.metadata.num_rows == 0:
+        if self._file.rows == 0:
             raise DataError(f"{path}: the trajectory is empty")
-        names = self._file.schema_arrow.names
+        names = self._file.schema.names
         self._marks = [name for name in ("key", "epoch", "phase", "run") if name in names]
         if known is None or labels is None:
             known, labels = self._find_samples()
         self.keys, self.labels = known, labels
         self._place = {key: row for row, key in enumerate(known)}
-        logits = next(self._file.iter_batches(1, columns=["logits"])).column(0)
+        logits = next(self._file.iter_batches(1, ["logits"])).column(0)
         self.classes = vectors(logits, "logits", self._source).shape[1]
         self._codes, self._ordered = self._check_passes()
         self.passes = _name_passes(self._codes, self._source, has_phase="phase" in names)
@@ -159,14 +203,14 @@ class Trajectory:
         if self._ordered:
             yield from self._stream(run)
             return
-        with tempfile.TemporaryDirectory(prefix="dprune-") as folder:
-            yield from self._sorted(run, Path(folder) / "logits")
+        with scratch_folder() as folder:
+            yield from self._sorted(run, folder / "logits")
 
     def _find_samples(self) -> tuple[list[str], NDArray[np.int32]]:
         label: dict[str, int] = {}
-        for batch in self._file.iter_batches(_BATCH, columns=["key", "label"]):
+        for batch in self._file.iter_batches(_BATCH, ["key", "label"]):
             keys = texts(batch["key"], "key", self._source).to_pylist()
-            for key, found in zip(keys, whole_numbers(batch["label"], "label", self._source), strict=True):
+            for key, found in zip(keys, class_ids(batch["label"], self._source), strict=True):
                 label.setdefault(key, found)
         keys = sorted(label)
         return keys, np.array([label[key] for key in keys], np.int32)
@@ -198,9 +242,9 @@ class Trajectory:
         seen: dict[int, NDArray[np.bool_]] = {}
         count: Counter[int] = Counter()
         ordered, last = True, -1
-        for batch in self._file.iter_batches(_BATCH, columns=[*self._marks, "label"]):
+        for batch in self._file.iter_batches(_BATCH, [*self._marks, "label"]):
             rows, codes = self._read_marks(batch)
-            label = whole_numbers(batch["label"], "label", self._source)
+            label = class_ids(batch["label"], self._source)
             check_labels(label, self.labels, self.keys, rows, self._source)
             ordered = ordered and last <= codes[0] and bool(np.all(np.diff(codes) >= 0))
             last = int(codes[-1])
@@ -228,7 +272,7 @@ class Trajectory:
     def _batches(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
         """Numbers of passes, places in `keys` and logits of rows, in the order of the file."""
         start = 0
-        for batch in self._file.iter_batches(_BATCH, columns=[*self._marks, "logits"]):
+        for batch in self._file.iter_batches(_BATCH, [*self._marks, "logits"]):
             logits = vectors(batch["logits"], "logits", self._source, start)
             if logits.shape[1] != self.classes:
                 raise DataError(f"{self._source}: logits of {logits.shape[1]} and of {self.classes} classes")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError
+from dprune_cli.io.parts import PartFiles
+from dprune_cli.io.remote import Place
 
 
 def vector_array(values: NDArray[np.float32]) -> pa.FixedSizeListArray:
@@ -29,6 +29,15 @@ def whole_numbers(column: pa.Array, name: str, source: str) -> NDArray[np.int64]
     if numbers.null_count:
         raise DataError(f"{source}: column {name!r} lacks a value in {numbers.null_count} rows")
     return numbers.to_numpy(zero_copy_only=False) if isinstance(numbers, pa.Array) else numbers.to_numpy()
+
+
+def class_ids(column: pa.Array, source: str) -> NDArray[np.int64]:
+    """(n,) labels that fit into 32 bits; `DataError` if one does not."""
+    found = whole_numbers(column, "label", source)
+    wrong = found[(found < -(2**31)) | (found >= 2**31)]
+    if len(wrong):
+        raise DataError(f"{source}: column 'label' holds {wrong[0]}, which is no class id")
+    return found
 
 
 def texts(column: pa.Array, name: str, source: str) -> pa.Array:
@@ -69,20 +78,12 @@ def vectors(column: pa.Array, name: str, source: str, first: int = 0) -> NDArray
     return values
 
 
-def open_parquet(path: Path, needed: tuple[str, ...]) -> pq.ParquetFile:
-    """An open Parquet file that has the `needed` columns."""
-    try:
-        # Buffered ahead, all that was read of a file would stay in memory until the file is closed.
-        file = pq.ParquetFile(path, pre_buffer=False)
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: this is no Parquet file ({str(error).splitlines()[0]})") from None
+def open_parquet(path: Place, needed: tuple[str, ...]) -> PartFiles:
+    """An open Parquet file, or folder of part files, that has the `needed` columns."""
+    file = PartFiles(path)
     for name in needed:
-        if name not in file.schema_arrow.names:
-            raise DataError(
-                f"{path}: there is no column {name!r}; it has {', '.join(file.schema_arrow.names)}"
-            )
+        if name not in file.schema.names:
+            raise DataError(f"{path}: there is no column {name!r}; it has {', '.join(file.schema.names)}")
     return file
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.progress import Progress
 from dprune_cli.data.augment import LAYOUT
 from dprune_cli.data.batch import Images, Inputs, count_pieces
+from dprune_cli.io.remote import Place, parse_place
+from dprune_cli.io.remote_cache import local_file
 from dprune_cli.io.run_dir import WEIGHTS, RunConfig, is_run, read_run
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
@@ -40,7 +41,7 @@ class EvaluateRequest:
     runs: Sequence[str]
     data: Sequence[str]
     reading: DataConfig = field(default_factory=DataConfig)
-    from_features: Path | None = None
+    from_features: Place | None = None
     device: str | None = None
 
 
@@ -100,7 +101,7 @@ def split_arguments(arguments: Sequence[str], *, need_data: bool = True) -> tupl
     runs, data = list(arguments[:count]), list(arguments[count:])
     if not data and need_data:
         for run in runs:
-            _check_kind(run, read_run(Path(run)), None)
+            _check_kind(run, read_run(parse_place(run)), None)
         raise UsageError(f"no DATA after the run {runs[-1]}; write dprune evaluate RUN... DATA...")
     return runs, data
 
@@ -113,7 +114,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> tuple[Samples, lis
         DataError: no run folder, no usable sample, runs that know different classes, features that do not
             match.
     """
-    configs = [read_run(Path(run)) for run in request.runs]
+    configs = [read_run(parse_place(run)) for run in request.runs]
     first = configs[0]
     for run, config in zip(request.runs, configs, strict=True):
         if config.classes != first.classes:
@@ -140,13 +141,13 @@ def restore_model(run: str, config: RunConfig) -> nn.Module:
         model = build_model(config.model, len(config.classes), config.image_size, seed=0)
     else:
         model = build_mlp(config.model, config.features, len(config.classes), seed=0)
-    fresh = load_weights(model, Path(run) / WEIGHTS)
+    fresh = load_weights(model, local_file(parse_place(run) / WEIGHTS))
     if fresh:
         raise DataError(f"{run}: its weights have no {fresh[0]} for these classes; train it again")
     return model
 
 
-def _check_kind(run: str, config: RunConfig, from_features: Path | None) -> None:
+def _check_kind(run: str, config: RunConfig, from_features: Place | None) -> None:
     """`UsageError` for images where a run takes features, or the other way round."""
     if config.features is not None and from_features is None:
         raise UsageError(
@@ -180,7 +181,7 @@ def _open_images(
 
 
 def _open_features(
-    request: EvaluateRequest, path: Path, configs: Sequence[RunConfig], device: torch.device
+    request: EvaluateRequest, path: Place, configs: Sequence[RunConfig], device: torch.device
 ) -> Iterator[tuple[Samples, Inputs]]:
     check_reading(request.data, request.reading)
     samples, features = load_features(path, request.data, request.reading, configs[0].classes)

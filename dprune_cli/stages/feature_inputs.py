@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from dprune_cli.core import ranks
 from dprune_cli.core.config import DataConfig
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.data.vectors import Vectors
 from dprune_cli.io.features import Features, read_features, recorded_keys
+from dprune_cli.io.remote import Place
 from dprune_cli.io.samples import MISSING, Samples, recorded_samples
 from dprune_cli.io.tar_pack import read_classes
 from dprune_cli.stages import inputs
@@ -41,7 +42,7 @@ def check_reading(data: Sequence[str], reading: DataConfig) -> None:
 
 
 def load_features(
-    path: Path,
+    path: Place,
     data: Sequence[str],
     reading: DataConfig,
     classes: Sequence[str] | None = None,
@@ -82,7 +83,7 @@ def load_features(
     return samples, features
 
 
-def load_more(path: Path, like: Samples, width: int) -> tuple[Samples, Features]:
+def load_more(path: Place, like: Samples, width: int) -> tuple[Samples, Features]:
     """Features of other samples, with the classes and the length of those trained on.
 
     Raises:
@@ -93,7 +94,7 @@ def load_more(path: Path, like: Samples, width: int) -> tuple[Samples, Features]
     return _without_data(path, features, _fit_classes(path, features, like.classes)), features
 
 
-def check_width(path: Path, features: Features, width: int) -> None:
+def check_width(path: Place, features: Features, width: int) -> None:
     """`DataError` if features are not of the length of those trained on."""
     found = features.features.shape[1]
     if found != width:
@@ -101,11 +102,13 @@ def check_width(path: Path, features: Features, width: int) -> None:
 
 
 def keep_vectors(samples: Samples, features: Features, device: torch.device) -> Vectors:
-    """The features on `device`; they are those of the usable samples, in the order of their rows."""
-    return Vectors(features.features, np.flatnonzero(samples.ok()), len(samples), device)
+    """This process's part of the features of all usable samples, on `device`."""
+    rows = np.flatnonzero(samples.ok())
+    own = ranks.own_range(len(rows))
+    return Vectors(features.features[own], rows[own], len(samples), device)
 
 
-def _mark_missing(samples: Samples, path: Path, allowed: str) -> Samples:
+def _mark_missing(samples: Samples, path: Place, allowed: str) -> Samples:
     """A status for samples without features: broken images, which no recording has; a few are tolerated."""
     known = recorded_keys(path)
     missing = [row for row in np.flatnonzero(samples.ok()).tolist() if samples.keys[row] not in known]
@@ -129,14 +132,14 @@ def _with_groups(samples: Samples, features: Features) -> Samples:
     return dataclasses.replace(samples, group=group, groups=features.groups)
 
 
-def _without_data(path: Path, features: Features, classes: list[str]) -> Samples:
+def _without_data(path: Place, features: Features, classes: list[str]) -> Samples:
     return recorded_samples(
         str(path), features.keys, features.labels, classes, features.group, features.groups
     )
 
 
 def _name_classes(
-    path: Path, features: Features, reading: DataConfig, classes: Sequence[str] | None
+    path: Place, features: Features, reading: DataConfig, classes: Sequence[str] | None
 ) -> list[str]:
     if classes is None and reading.classes is not None:
         classes = read_classes(reading.classes)
@@ -145,7 +148,7 @@ def _name_classes(
     return _fit_classes(path, features, classes)
 
 
-def _count_classes(path: Path, features: Features) -> int:
+def _count_classes(path: Place, features: Features) -> int:
     """C; a stray label must not make a model of a thousand million classes."""
     count, likely = features.count_classes(), max(len(features.keys), _MOST_CLASSES)
     if count > likely:
@@ -154,7 +157,7 @@ def _count_classes(path: Path, features: Features) -> int:
     return count
 
 
-def _fit_classes(path: Path, features: Features, classes: Sequence[str]) -> list[str]:
+def _fit_classes(path: Place, features: Features, classes: Sequence[str]) -> list[str]:
     """`classes`, if the labels of the features can mean them."""
     names, largest = list(classes), int(features.labels.max())
     if largest >= len(names):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dprune_cli.core import ranks
 from dprune_cli.core.budget import parse_budget
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import BadSamplesError, DataError, UsageError
@@ -27,8 +28,8 @@ from dprune_cli.io.tar_pack import read_classes
 from dprune_cli.models.build import build_model, default_model
 from dprune_cli.models.heads import freeze_backbone
 from dprune_cli.models.weights import load_weights
+from dprune_cli.train.labelled import Labelled, find_owners
 from dprune_cli.train.observe import RunInfo
-from dprune_cli.train.probe import Labelled
 
 _CHECK_SIZE = 32
 
@@ -36,7 +37,7 @@ _CHECK_SIZE = 32
 def pick_device(name: str | None) -> torch.device:
     """The device that `--device` names; by default the GPU if there is one."""
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return _own_gpu() if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -45,7 +46,18 @@ def pick_device(name: str | None) -> torch.device:
         raise UsageError(f"--device {name}: write cpu, cuda or cuda:1")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"--device {name}: there is no usable GPU here")
-    return device
+    return _own_gpu() if device.type == "cuda" and device.index is None else device
+
+
+def _own_gpu() -> torch.device:
+    """The GPU of this process: one each."""
+    number, processes = ranks.here()
+    if processes > torch.cuda.device_count():
+        raise UsageError(
+            f"{processes} processes cannot share {torch.cuda.device_count()} GPUs; start fewer, or give "
+            "--device cpu"
+        )
+    return torch.device("cuda", number) if ranks.size() > 1 else torch.device("cuda")
 
 
 def read_as(config: DataConfig, recorded: dict[str, Any]) -> DataConfig:
@@ -71,6 +83,7 @@ def load_samples(
         classes=classes,
         spool=config.spool,
         force=force,
+        cache_bytes=parse_memory(config.remote_cache, "--remote-cache"),
     )
 
 
@@ -88,8 +101,10 @@ def load_images(
     """
     need_some(samples)
     memory = None if config.cache_memory is None else parse_memory(config.cache_memory, "--cache-memory")
+    rows = np.flatnonzero(samples.ok())
     images = open_images(
         samples,
+        rows=rows[ranks.own_range(len(rows))],
         image_size=image_size or config.image_size,
         cache_memory=memory,
         device=device,
@@ -97,8 +112,9 @@ def load_images(
         progress=progress.count("decode"),
     )
     status = samples.status.copy()
-    for row, why in images.bad.items():
-        status[row] = why
+    for found in ranks.gather(images.bad):
+        for row, why in found.items():
+            status[row] = why
     samples = dataclasses.replace(samples, status=status)
     need_some(samples)
     return samples, images
@@ -155,9 +171,10 @@ def too_many_errors(samples: Samples, allowed: str) -> str | None:
 
 
 def labelled(samples: Samples, inputs: Inputs, weight: torch.Tensor | None = None) -> Labelled:
-    """All usable samples with their labels."""
+    """All usable samples with their labels; several processes must all call this."""
     rows = np.flatnonzero(samples.ok())
-    return Labelled(inputs, rows, torch.from_numpy(samples.label.astype(np.int64)), weight)
+    target = torch.from_numpy(samples.label.astype(np.int64))
+    return Labelled(inputs, rows, target, weight, find_owners(inputs, len(samples)))
 
 
 def run_info(samples: Samples, config: TrainConfig, epochs: int, device: torch.device) -> RunInfo:

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from dprune_cli.core import ranks
 from dprune_cli.core.config import TrainConfig
 from dprune_cli.core.errors import UsageError
-from dprune_cli.io.outputs import check_output
-from dprune_cli.io.run_dir import HISTORY, TABLE, WEIGHTS, RunConfig, is_run, write_history
+from dprune_cli.io.outputs import check_output, is_taken, part_path, whole_folder
+from dprune_cli.io.remote import Place
+from dprune_cli.io.run_dir import HISTORY, RESUME, TABLE, WEIGHTS, RunConfig, is_run, write_history
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable, write_table
 from dprune_cli.models.weights import save_weights
 from dprune_cli.stages.inputs import model_name
 
 
-def check_run_output(path: Path, *, force: bool) -> None:
+@contextmanager
+def run_output(path: Place, *, force: bool) -> Iterator[Path]:
+    """A run folder to fill, which may hold what an interrupted command left; see `whole_folder`.
+
+    Of several processes only the first has one. The others learn where it is.
+    """
+    if not ranks.is_main():
+        yield part_path(path)
+        return
+    with whole_folder(path, force=force, resume=RESUME) as folder:
+        yield folder
+
+
+def check_run_output(path: Place, *, force: bool) -> None:
     """Refuse a run output that exists, and even with `force` one that is a folder of something else."""
     target = check_output(path, force=force, folder=True)
-    if target.is_dir() and any(target.iterdir()) and not is_run(target):
+    if is_taken(target) and not is_run(target):
         raise UsageError(f"{path} is no run folder, so --force does not replace it; name another")
 
 

@@ -9,11 +9,14 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from dprune_cli.core import ranks
 from dprune_cli.core.errors import UsageError
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.registry import parameters
+from dprune_cli.io.resume_dir import claim
+from dprune_cli.io.run_dir import file_digest
 from dprune_cli.io.samples import Samples
-from dprune_cli.io.table import ScoreTable
+from dprune_cli.io.table import ScoreTable, TableMeta
 from dprune_cli.scores.base import Score
 from dprune_cli.stages import inputs
 from dprune_cli.stages.plan import RunPlan, make_scores, plan_runs
@@ -76,6 +79,8 @@ def _from_training(
     device = inputs.pick_device(request.training.device)
     samples, images = inputs.load_images(samples, request.reading, device, progress)
     inputs.need_two_classes(samples)
+    if request.state is not None and ranks.is_main():
+        claim(request.state, _work(request, samples), force=request.force)
     trained = score_live(request, plans, samples, images, progress)
     facts = {
         "model": inputs.model_name(request.training, device),
@@ -83,9 +88,34 @@ def _from_training(
         "image_size": images.size,
         "training": {name: value for name, value in settings(request.training).items() if value is not None},
     }
+    if not ranks.is_main():
+        return ScoreResult(samples.table(), samples)
     table = _table(samples.table(), request, trained.outcomes, facts)
     trained.save(request, samples, table, images.size, device)
     return ScoreResult(table, samples, trained.validation)
+
+
+def _work(request: ScoreRequest, samples: Samples) -> dict[str, Any]:
+    """What the state of an interrupted command depends on."""
+    init = request.training.init
+    return {
+        "options": _options(request),
+        "recorded": [None if path is None else str(path) for path in request.recorded],
+        "grad_memory": request.grad_memory,
+        "image_size": request.reading.image_size,
+        "training": settings(request.training) | {"init": None if init is None else file_digest(init)},
+        "fingerprint": samples.table().meta.fingerprint,
+    }
+
+
+def _options(request: ScoreRequest) -> dict[str, Any]:
+    """The options that the table's metadata tell."""
+    return {
+        "methods": list(request.methods),
+        "seed": request.training.seed,
+        "runs": request.runs,
+        "val": list(request.val) or None,
+    }
 
 
 def _from_recording(request: ScoreRequest, scores: Sequence[Score], progress: Progress) -> ScoreResult:
@@ -97,6 +127,8 @@ def _from_recording(request: ScoreRequest, scores: Sequence[Score], progress: Pr
         if request.check:
             # A recording leaves out the samples that could not be decoded when it was made.
             samples = inputs.check_images(samples, request.reading, progress)
+    if not ranks.is_main():
+        return ScoreResult(ScoreTable(pa.table({}), TableMeta()), samples)
     recorded = score_recorded(request, scores, samples)
     facts = {"recording": str(request.recording), "epochs": recorded.epochs}
     table = recorded.samples.table()
@@ -114,14 +146,7 @@ def _table(table: ScoreTable, request: ScoreRequest, outcomes: Outcomes, facts: 
             **{one.info.name: pa.array(mean.float().numpy(), pa.float32(), mask=~known)}
         )
         about[one.info.name] = _about(one, len(runs), request, facts) | _by_run(runs)
-    options = {
-        "methods": list(request.methods),
-        "seed": request.training.seed,
-        "runs": request.runs,
-        "val": list(request.val) or None,
-        **facts,
-    }
-    meta = dataclasses.replace(table.meta, scores=about).with_step("score", **options)
+    meta = dataclasses.replace(table.meta, scores=about).with_step("score", **_options(request), **facts)
     return table.with_meta(meta)
 
 

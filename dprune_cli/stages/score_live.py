@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dprune_cli.core import ranks
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.seeds import derive
 from dprune_cli.data.batch import Images
 from dprune_cli.data.memory import parse_memory
-from dprune_cli.io.outputs import whole_file, whole_folder
+from dprune_cli.io.outputs import whole_folder
+from dprune_cli.io.parts import whole_recording
+from dprune_cli.io.remote import Place
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
-from dprune_cli.io.trajectory import TrajectoryWriter
+from dprune_cli.io.trajectory import TrajectoryParts
 from dprune_cli.metrics.classification import Summary
 from dprune_cli.scores.base import Score, Sequel
 from dprune_cli.stages import inputs
@@ -78,85 +81,85 @@ def score_live(
     seen: dict[Score, list[dict[str, Tensor]]] = defaultdict(list)
     # Opened before hours of training, not after them: there may be no such data.
     val = load_validation(request.val, request.reading, samples, images, progress) if request.val else None
+    validation = inputs.labelled(*val) if val else None
     if val:
         info = dataclasses.replace(info, validation=len(val[0]))
     for one in plans[0].needs:
         one.check(info)  # again, now that it is known which samples can be decoded
     first: tuple[nn.Module, list[dict[str, Any]]] | None = None
-    with _trajectory(request, classes) as writer:
+    with _recordings(request, samples, val[0] if val else None, classes) as (parts, logs):
         for plan in plans:
             if len(plans) > 1:
                 progress.note(f"run {plan.number + 1} of {len(plans)}")
             model = inputs.make_model(request.training, classes, images.size, plan.number, device, progress)
-            recorders = [*plan.recorders, *_logs(writer, plan, request.training.epochs)]
-            with _features(request, plan, samples, val[0] if val else None) as logs:
-                fit = Fit(
-                    model=model,
-                    data=data,
-                    config=request.training,
-                    info=info,
-                    progress=progress,
-                    run=plan.number,
-                    recorders=[*recorders, *logs],
-                    validation=inputs.labelled(*val) if val else None,
-                    validate=False,
-                    grad_memory=parse_memory(request.grad_memory, "--grad-memory"),
-                    snapshots=frozenset(sequel.start for sequel in plan.sequels.values()),
-                )
-                fit.train(plan.last_epoch)
+            more = _logits_logs(parts, plan, request.training.epochs)
+            fit = Fit(
+                model=model,
+                data=data,
+                config=request.training,
+                info=info,
+                progress=progress,
+                run=plan.number,
+                recorders=[*plan.recorders, *more, *(logs if plan.number == 0 else [])],
+                validation=validation,
+                validate=False,
+                grad_memory=parse_memory(request.grad_memory, "--grad-memory"),
+                snapshots=frozenset(sequel.start for sequel in plan.sequels.values()),
+                state_file=request.state_file(f"run-{plan.number}"),
+            )
+            fit.train(plan.last_epoch)
             for one, watched in plan.needs.items():
-                recorded = {name: recorder.result() for name, recorder in watched.items()}
+                recorded = {name: recorder.result() for name, recorder in watched.items() if ranks.is_main()}
                 if one in plan.sequels:
-                    recorded["learned"] = _train_on(fit, plan.sequels[one], one.info.name)
+                    file = request.state_file(f"run-{plan.number}-{one.info.name}")
+                    recorded["learned"] = _train_on(fit, plan.sequels[one], one.info.name, file)
                 seen[one].append(recorded)
             first = first or (model, fit.history)
     if first is None:
         raise RuntimeError("there was no run to train")
+    summary = accuracy(first[0], *val, request.training.amp, progress) if val else None
     # Now that the recordings are whole: a score that cannot be computed must not cost them.
-    outcomes = {one: [compute(one, info, recorded) for recorded in runs] for one, runs in seen.items()}
-    validation = accuracy(first[0], *val, request.training.amp, progress) if val else None
-    return Trained(outcomes, *first, validation)
+    outcomes = {
+        one: [compute(one, info, recorded) for recorded in runs if ranks.is_main()]
+        for one, runs in seen.items()
+    }
+    return Trained(outcomes, *first, summary)
 
 
 @contextmanager
-def _trajectory(request: ScoreRequest, classes: int) -> Iterator[TrajectoryWriter | None]:
-    if request.record_trajectory is None:
-        yield None
-        return
-    with (
-        whole_file(request.record_trajectory, force=request.force) as part,
-        TrajectoryWriter(part, classes) as writer,
-    ):
-        yield writer
+def _recordings(
+    request: ScoreRequest, samples: Samples, val: Samples | None, classes: int
+) -> Iterator[tuple[TrajectoryParts | None, list[Recorder]]]:
+    """Where logits of all runs go, and recorders of the first run's features; they are whole in the end."""
+    epochs = request.training.epochs
+    with ExitStack() as stack:
+
+        def begin(path: Place, name: str) -> Path:
+            folder = None if request.state is None else request.state / name
+            return stack.enter_context(whole_recording(path, force=request.force, folder=folder))
+
+        parts, logs = None, list[Recorder]()
+        if request.record_trajectory is not None:
+            parts = TrajectoryParts(begin(request.record_trajectory, "trajectory"), classes)
+        if request.record_features is not None:
+            folder = begin(request.record_features, "features")
+            logs.append(FeatureLog(folder, epochs, groups=samples.named_groups()))
+        if request.record_val_features is not None and val is not None:
+            folder = begin(request.record_val_features, "val_features")
+            logs.append(FeatureLog(folder, epochs, Phase.VALIDATION, val.keys, val.named_groups()))
+        yield parts, logs
 
 
-def _logs(writer: TrajectoryWriter | None, plan: RunPlan, epochs: int) -> list[Recorder]:
+def _logits_logs(parts: TrajectoryParts | None, plan: RunPlan, epochs: int) -> list[Recorder]:
     """Recorders of the training visits, and of the clean passes that the scores watch (else of the last)."""
-    if writer is None:
+    if parts is None:
         return []
     probes = [one for one in plan.recorders if one.phase is Phase.PROBE]
     watched = frozenset[int]().union(*(one.epochs or range(1, epochs + 1) for one in probes)) | {epochs}
-    return [LogitsLog(writer, Phase.TRAIN, plan.number), LogitsLog(writer, Phase.PROBE, plan.number, watched)]
+    return [LogitsLog(parts, Phase.TRAIN, plan.number), LogitsLog(parts, Phase.PROBE, plan.number, watched)]
 
 
-@contextmanager
-def _features(
-    request: ScoreRequest, plan: RunPlan, samples: Samples, val: Samples | None
-) -> Iterator[list[Recorder]]:
-    """Recorders of run 0's features; what they saw is written when the block ends."""
-    logs: dict[Path, FeatureLog] = {}
-    epochs = request.training.epochs
-    if plan.number == 0 and request.record_features is not None:
-        logs[request.record_features] = FeatureLog(epochs, groups=samples.named_groups())
-    if plan.number == 0 and request.record_val_features is not None and val is not None:
-        logs[request.record_val_features] = FeatureLog(epochs, Phase.VALIDATION, val.keys, val.named_groups())
-    yield list(logs.values())
-    for path, log in logs.items():
-        with whole_file(path, force=request.force) as part:
-            log.write(part)
-
-
-def _train_on(fit: Fit, sequel: Sequel, name: str) -> Tensor:
+def _train_on(fit: Fit, sequel: Sequel, name: str, state_file: Path | None) -> Tensor:
     """(N,) what a score learned from training a copy of a run's model."""
     model = copy.deepcopy(fit.model)
     model.load_state_dict(fit.kept[sequel.start])
@@ -173,6 +176,7 @@ def _train_on(fit: Fit, sequel: Sequel, name: str) -> Tensor:
         progress=fit.progress,
         run=fit.run,
         weighter=sequel.learner,
+        state_file=state_file,
     )
     follow.train()
     return sequel.learner.result()

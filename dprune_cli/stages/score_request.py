@@ -13,6 +13,8 @@ from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import UsageError
 from dprune_cli.data.memory import parse_memory
 from dprune_cli.io.outputs import check_output
+from dprune_cli.io.remote import Place
+from dprune_cli.io.resume_dir import STATE
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
 from dprune_cli.metrics.classification import Summary
@@ -54,6 +56,7 @@ class ScoreRequest:
         from_trajectory, from_features, from_val_features: recording to read instead of training.
         grad_memory: memory for gradients, where a score needs their norms.
         check: decode every image even if no score needs it, to find the broken ones.
+        state: folder for what an interrupted command goes on from; None for nowhere.
         force: replace outputs that exist.
     """
 
@@ -63,19 +66,24 @@ class ScoreRequest:
     training: TrainConfig = field(default_factory=TrainConfig)
     runs: int | None = None
     val: Sequence[str] = ()
-    save_model: Path | None = None
-    record_trajectory: Path | None = None
-    from_trajectory: Path | None = None
-    record_features: Path | None = None
-    from_features: Path | None = None
-    record_val_features: Path | None = None
-    from_val_features: Path | None = None
+    save_model: Place | None = None
+    record_trajectory: Place | None = None
+    from_trajectory: Place | None = None
+    record_features: Place | None = None
+    from_features: Place | None = None
+    record_val_features: Place | None = None
+    from_val_features: Place | None = None
     grad_memory: str = "2GB"
     check: bool = True
+    state: Path | None = None
     force: bool = False
 
+    def state_file(self, name: str) -> Path | None:
+        """Where the state of one of its trainings is kept."""
+        return None if self.state is None else self.state / f"{name}{STATE}"
+
     @property
-    def recording(self) -> Path | None:
+    def recording(self) -> Place | None:
         """The recording to read instead of training, if any."""
         return self.from_trajectory or self.from_features or self.from_val_features
 
@@ -86,7 +94,7 @@ class ScoreRequest:
         return bool(self.val or any(output is not None for output in outputs))
 
     @property
-    def recorded(self) -> tuple[Path | None, ...]:
+    def recorded(self) -> tuple[Place | None, ...]:
         """The recordings to write."""
         return self.record_trajectory, self.record_features, self.record_val_features
 

@@ -15,16 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from dprune_cli.core import ranks
 from dprune_cli.core.budget import parse_budget, round_half_up
 from dprune_cli.core.config import TrainConfig
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.progress import Progress
-from dprune_cli.io.outputs import part_path, whole_folder
+from dprune_cli.io.outputs import part_path
 from dprune_cli.io.run_dir import CONFIG, RESUME, RunConfig, file_digest, read_config
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable, check_keys
 from dprune_cli.stages import inputs
-from dprune_cli.stages.run_folder import check_run_output, write_run
+from dprune_cli.stages.run_folder import check_run_output, run_output, write_run
 from dprune_cli.stages.train_features import FeatureSource
 from dprune_cli.stages.train_images import ImageSource
 from dprune_cli.stages.train_request import Source, TrainRequest
@@ -66,7 +67,7 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
         stretched=request.stretch != "none",
     )
     check_run_output(request.out, force=request.force)
-    with whole_folder(request.out, force=request.force, resume=RESUME) as folder:
+    with run_output(request.out, force=request.force) as folder:
         device = inputs.pick_device(request.training.device)
         source = _open_source(request, device, progress)
         samples = source.index()
@@ -85,7 +86,8 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
         config, visits = _schedule(request, int(samples.ok().sum()))
         run = source.describe(config, samples)
         run = dataclasses.replace(run, data={**run.data, **_options(request, samples, weight)})
-        _begin(folder, run, request)
+        if ranks.is_main():
+            _begin(folder, run, request)
         info = inputs.run_info(samples, config, config.epochs, device)
         validation = source.validation(samples)
         log = VisitLog()
@@ -103,8 +105,9 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
             state_file=folder / RESUME,
         )
         fit.train()
-        table = _trained_on(request, dataclasses.replace(config, model=run.model), samples, log)
-        write_run(folder, run, fit.model, fit.history, table)
+        if ranks.is_main():
+            table = _trained_on(request, dataclasses.replace(config, model=run.model), samples, log)
+            write_run(folder, run, fit.model, fit.history, table)
     return TrainResult(samples, _summary(request, config, samples, fit.history))
 
 

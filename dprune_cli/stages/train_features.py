@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ from dprune_cli.core.progress import Progress
 from dprune_cli.core.seeds import derive
 from dprune_cli.data.vectors import Vectors
 from dprune_cli.io.features import Features
+from dprune_cli.io.remote import Place
 from dprune_cli.io.run_dir import RunConfig, file_digest
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
@@ -30,7 +30,7 @@ from dprune_cli.stages.train_request import TrainRequest
 class FeatureSource:
     """Recorded features, of the samples of DATA or of all that the file holds; see `Source`."""
 
-    def __init__(self, request: TrainRequest, path: Path, device: torch.device, progress: Progress) -> None:
+    def __init__(self, request: TrainRequest, path: Place, device: torch.device, progress: Progress) -> None:
         self.request, self.path, self.device, self.progress = request, path, device, progress
         self.name = mlp_name(parse_widths(HEAD_WIDTHS if request.head is None else request.head))
         self.width = 0
@@ -83,7 +83,7 @@ class FeatureSource:
         return inputs.ready_model(model, config, self.device, self.progress)
 
 
-def _check_labels(table: ScoreTable, features: Features, path: Path) -> None:
+def _check_labels(table: ScoreTable, features: Features, path: Place) -> None:
     """`DataError` if a sample has another label in the table, whose names of classes are taken."""
     if "label" not in table:
         return

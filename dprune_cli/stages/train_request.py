@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
 from torch import nn
@@ -12,6 +11,7 @@ from torch import nn
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import UsageError
 from dprune_cli.data.batch import Inputs
+from dprune_cli.io.remote import Place
 from dprune_cli.io.run_dir import RunConfig
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
@@ -26,7 +26,7 @@ class TrainRequest:
     """What `dprune train` was asked for; see its options."""
 
     data: Sequence[str]
-    out: Path
+    out: Place
     reading: DataConfig = field(default_factory=DataConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
     table: ScoreTable | None = None
@@ -34,8 +34,8 @@ class TrainRequest:
     keep: str | None = None
     weighter: str | None = None
     val: Sequence[str] = ()
-    from_features: Path | None = None
-    from_val_features: Path | None = None
+    from_features: Place | None = None
+    from_val_features: Place | None = None
     head: str | None = None
     stretch: Stretch = "none"
     force: bool = False

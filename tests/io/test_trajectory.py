@@ -270,7 +270,7 @@ def test_no_file_no_parquet_no_rows(tmp_path):
 
 
 def test_a_spill_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(trajectory_module.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     trajectory = Trajectory(write(tmp_path / "t.parquet", permute(make_columns())))
     batches = trajectory.read(0)
     next(batches)
