@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dprune_cli.io.table import OK
+from dprune_cli.io.table_meta import MOST_CLASSES, OK
 from dprune_cli.io.tar_walk import Buffer
 
 ABSENT, UNREADABLE, NO_LABEL_KIND = -1, -2, -3
@@ -23,7 +23,6 @@ MISSING_LABEL, UNKNOWN_LABEL, OUT_OF_RANGE = "missing_label", "unknown_label", "
 MISSING_GROUP, BAD_JSON = "missing_group", "bad_json"
 CLASS_WORD = "label"
 
-_MOST_CLASSES = 100_000
 _MANY_CLASSES, _WIDE_GAP = 1000, 10
 _LONGEST_NAME = 1024
 _LONGEST_JSON = 1 << 26
@@ -180,7 +179,7 @@ def resolve_classes(
         names = list(classes)
         most = len(names)
     elif ids_win:
-        most = max(_MOST_CLASSES, len(codes))
+        most = max(MOST_CLASSES, len(codes))
         names = []
     else:
         names = sorted(value for value in known if isinstance(value, str))
