@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from dprune_cli import __version__
 from dprune_cli.cli import evaluate, methods, quota, score, select, train
-from dprune_cli.core.errors import ClosedPipe, DpruneError, Interrupted, UsageError
+from dprune_cli.cli.console import printable
+from dprune_cli.cli.options import alone
+from dprune_cli.cli.processes import LostPeerError, all_processes
+from dprune_cli.core import ranks
+from dprune_cli.core.errors import ClosedPipe, DpruneError, UsageError
+from dprune_cli.io.together import all_or_nothing
 
 # The base of all errors of a command line; typer exports only this child of it.
 _BadCommandLine: type[Exception] = typer.BadParameter.__bases__[0]
@@ -27,11 +30,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("score")(score.command)
-app.command("quota")(quota.command)
+app.command("quota")(alone(quota.command))
 app.command("select")(select.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
-app.command("methods")(methods.command)
+app.command("methods")(alone(methods.command))
 
 
 def _show_version(wanted: bool) -> None:
@@ -49,21 +52,21 @@ def _root(
     """See the help text of `app`."""
 
 
-def main() -> NoReturn:
-    """Run the command line; never returns."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # A shell has its background jobs ignore Ctrl-C; they should go on doing that.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-    _open_missing_streams()
-    sys.exit(_finish(run(sys.argv[1:])))
+def run_process(arguments: Sequence[str]) -> int:
+    """Run the command of this process; returns its exit code, with everything written."""
+    return _finish(run(arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; returns its exit code, having said on standard error what went wrong."""
+    """Run one command; returns its exit code, having said on standard error what went wrong.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM.
+    """
     debug = "--debug" in arguments
     try:
-        return app(list(arguments), prog_name="dprune", standalone_mode=False) or 0
+        with all_processes(), all_or_nothing():
+            return app(list(arguments), prog_name="dprune", standalone_mode=False) or 0
     except ClosedPipe:
         return ClosedPipe.exit_code
     except DpruneError as error:
@@ -71,9 +74,6 @@ def run(arguments: Sequence[str]) -> int:
     except _BadCommandLine as error:
         said = _usage(error)
         return _report(UsageError(said), debug) if said else UsageError.exit_code
-    except Interrupted as stop:
-        print("dprune: interrupted", file=sys.stderr)  # noqa: T201
-        return stop.exit_code
     except MemoryError:
         return _report(DpruneError("out of memory; lower --cache-memory or --batch-size"), debug)
     except OSError as error:
@@ -96,14 +96,6 @@ def _usage(error: Any) -> str:
     return f"{said[:1].lower()}{said[1:]} (see {where} --help)" if said else ""
 
 
-def _open_missing_streams() -> None:
-    """Give a process that was started without standard streams (`>&-`) ones that lead nowhere."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            # The lowest free descriptor is the one that is missing, so no output file can get it.
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
-
-
 def _finish(code: int) -> int:
     """Flush standard output, which Python would do at exit with a traceback if nobody reads it."""
     try:
@@ -113,12 +105,9 @@ def _finish(code: int) -> int:
     return code
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise Interrupted(number)
-
-
 def _report(error: DpruneError, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"dprune: error: {error}", file=sys.stderr)  # noqa: T201
+    if ranks.should_say(str(error), alone=not isinstance(error, LostPeerError)):
+        print(f"dprune: error: {printable(str(error))}", file=sys.stderr)  # noqa: T201
     return error.exit_code

@@ -2,45 +2,55 @@
 
 A file or folder is built beside its place, under `.NAME.part`, and renamed when it is complete. The
 part is locked while it is written, so of two commands with the same output the second is refused, and
-what a killed command left behind is cleared by the next one.
+what a killed command left behind is cleared by the next one. What goes to a storage is built in the
+cache folder of this user, and uploaded where the other is renamed.
 """
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from dprune_cli.core.errors import ClosedPipe, DpruneError, UsageError
+from dprune_cli.core.leftovers import unfinished
+from dprune_cli.io.remote import Place, RemotePath, parse_place, upload
+from dprune_cli.io.remote_cache import cache_home
+from dprune_cli.io.remote_out import check_remote_output, is_remote_taken, upload_folder
+from dprune_cli.io.replace import lock, recover, replace_folder
+from dprune_cli.io.together import alone, is_unfinished, make_way, put_in_place
 
 STDOUT = "-"
 
 
-def check_distinct(**outputs: str | Path | None) -> None:
+def check_distinct(**outputs: str | Place | None) -> None:
     """Refuse two outputs of one command in one place; `UsageError` naming their options.
 
     Args:
         outputs: where each goes, by option (`record_features`); None and `-` go nowhere.
     """
-    taken: dict[Path, str] = {}
+    taken: dict[Place, str] = {}
     for name, path in outputs.items():
         if path is None or str(path) == STDOUT:
             continue
         option = f"--{name.replace('_', '-')}"
-        place = Path(path).resolve()
-        if place.exists() and not (place.is_file() or place.is_dir()):
-            continue  # /dev/null takes everything
-        if place in taken:
-            raise UsageError(f"{taken[place]} and {option} name the same place, {path}")
-        taken[place] = option
+        target = parse_place(path)
+        if isinstance(target, Path):
+            target = target.resolve()
+            is_unfinished(target)  # clears a mark that means nothing any more
+            if target.exists() and not (target.is_file() or target.is_dir()):
+                continue  # /dev/null takes everything
+        if target in taken:
+            raise UsageError(f"{taken[target]} and {option} name the same place, {path}")
+        taken[target] = option
 
 
-def check_output(path: str | Path, *, force: bool, folder: bool = False) -> Path:
+def check_output(path: str | Place, *, force: bool, folder: bool = False) -> Place:
     """Refuse an output that could not be written, which may be hours before it is.
 
     Args:
@@ -56,7 +66,11 @@ def check_output(path: str | Path, *, force: bool, folder: bool = False) -> Path
             place for an output at all.
         DpruneError: nothing can be written there.
     """
-    target = Path(path)
+    target = parse_place(path)
+    if isinstance(target, RemotePath):
+        check_remote_output(target, force=force, folder=folder)
+        return target
+    force = force or is_unfinished(target)
     if target.is_dir():
         if not folder:
             raise UsageError(f"{target} is a folder; name a file")
@@ -70,21 +84,43 @@ def check_output(path: str | Path, *, force: bool, folder: bool = False) -> Path
         raise UsageError(f"{target} is a file; name a folder")
     elif (target.exists() or target.is_symlink()) and not force:
         raise UsageError(f"{target} exists already; give --force to replace it")
-    place = Path(os.path.realpath(target))
-    _check_writable(target, place)
-    return place
+    real = Path(os.path.realpath(target))
+    _check_writable(target, real)
+    return real
 
 
-def check_apart(output: str | Path, sources: Iterable[str | Path]) -> None:
+def is_taken(folder: Place) -> bool:
+    """Whether something is in an output folder already."""
+    if isinstance(folder, RemotePath):
+        return is_remote_taken(folder)
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def check_apart(output: str | Place, sources: Iterable[str | Place]) -> None:
     """`UsageError` if an output folder holds one of `sources`, which would go when it is replaced."""
-    place = os.path.realpath(output)
     for source in sources:
-        if Path(os.path.realpath(source)).is_relative_to(place):
+        if inside(source, output) is not None:
             raise UsageError(f"{output} would replace {source}, which is read; name another output")
 
 
-def _check_writable(target: Path, place: Path) -> None:
-    parent = next(above for above in place.parents if above.exists())
+def inside(path: str | Place, folder: str | Place) -> str | None:
+    """The name of a path below a folder, links followed; None if it is elsewhere.
+
+    >>> inside("a/b/c", "a"), inside("s3://a/b/", "s3://a/b"), inside("s3://a/bc", "s3://a/b")
+    ('b/c', '.', None)
+    """
+    inner, outer = (
+        str(found) if isinstance(found := parse_place(one), RemotePath) else os.path.realpath(found)
+        for one in (path, folder)
+    )
+    if inner == outer:
+        return "."
+    below = outer.rstrip("/") + "/"
+    return inner.removeprefix(below) if inner.startswith(below) else None
+
+
+def _check_writable(target: Path, real: Path) -> None:
+    parent = next(above for above in real.parents if above.exists())
     if not parent.is_dir():
         raise DpruneError(f"cannot write {target}: {parent} is a file, not a folder")
     if not os.access(parent, os.W_OK | os.X_OK):
@@ -114,82 +150,111 @@ def check_stdout_is_no_terminal(what: str, option: str) -> None:
         raise UsageError(f"{what} would go to the terminal; give {option} FILE or pipe it on")
 
 
-def part_path(target: Path) -> Path:
-    """Where `target` is built before it is renamed into place."""
+def part_path(path: str | Place) -> Path:
+    """Where an output is built before it is renamed or uploaded into place."""
+    target = parse_place(path)
+    if isinstance(target, RemotePath):
+        # A name of its own for every URL, so that an unfinished run is found again.
+        digest = hashlib.sha256(target.url.encode()).hexdigest()
+        return cache_home() / "outputs" / f".{digest[:16]}-{target.name}.part"
     return target.absolute().parent / f".{target.absolute().name}.part"
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on an existing file or folder; `UsageError` if another process has it."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another command is writing {path}") from None
-        yield
-    finally:
-        os.close(handle)
+def whole_file(path: str | Place, *, force: bool = False, at_once: bool = False) -> Iterator[Path]:
+    """A path to write to; it becomes `path` when the block ends without an error.
 
-
-@contextmanager
-def whole_file(path: str | Path, *, force: bool = False) -> Iterator[Path]:
-    """A path to write to; it becomes `path` when the block ends without an error."""
+    Args:
+        path: the final file.
+        force: replace what is there.
+        at_once: do not wait for other outputs; see `together.all_or_nothing`.
+    """
     target = check_output(path, force=force)
+    make_way(_local(target))
     part = part_path(target)
-    with _explained(target):
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-        with lock(part):
-            try:
-                yield part
-                _sync(part)
+
+    def put() -> None:
+        with explained(target):
+            if not isinstance(target, RemotePath):
                 os.replace(part, target)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+                return
+            with _kept(part):
+                upload(part, target)
+            part.unlink()
+
+    with explained(target), ExitStack() as held:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        held.enter_context(lock(part, target, create=part.touch))
+        held.enter_context(unfinished(lambda: part.unlink(missing_ok=True)))
+        # Again: another command may have finished it in the meantime.
+        check_output(path, force=force)
+        yield part
+        _sync(part)
+        put_in_place(held, _local(target), put, at_once=at_once)
 
 
 @contextmanager
-def whole_folder(path: str | Path, *, force: bool = False, resume: str | None = None) -> Iterator[Path]:
+def whole_folder(
+    path: str | Place, *, force: bool = False, resume: str | None = None, at_once: bool = False
+) -> Iterator[Path]:
     """A folder to fill; it becomes `path` when the block ends without an error.
 
     Args:
         path: the final folder.
         force: replace what is there.
         resume: name of a file that makes a part worth keeping on failure, to go on with it next time.
+        at_once: do not wait for other outputs; see `together.all_or_nothing`.
     """
     target = check_output(path, force=force, folder=True)
+    make_way(_local(target))
     part = part_path(target)
-    with _explained(target):
-        part.mkdir(parents=True, exist_ok=True)
-        with lock(part):
-            if not _can_resume(part, resume):
-                _clear(part)
-            try:
-                yield part
-                _swap(part, target)
-            except BaseException:
-                if not _can_resume(part, resume):
-                    shutil.rmtree(part, ignore_errors=True)
-                raise
+
+    def remove() -> None:
+        if not _can_resume(part, resume):
+            shutil.rmtree(part, ignore_errors=True)
+
+    def put() -> None:
+        with explained(target):
+            if isinstance(target, Path):
+                replace_folder(part, target)
+                return
+            with _kept(part, move=not _can_resume(part, resume)):
+                upload_folder(part, target)
+            shutil.rmtree(part)
+
+    with explained(target), ExitStack() as held:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        held.enter_context(lock(part, target, create=lambda: part.mkdir(exist_ok=True)))
+        held.enter_context(unfinished(remove))
+        if isinstance(target, Path):
+            recover(target)
+        check_output(path, force=force, folder=True)
+        if not _can_resume(part, resume):
+            _clear(part)
+        with alone():
+            yield part
+        put_in_place(held, _local(target), put, at_once=at_once)
+
+
+def _local(target: Place) -> Path | None:
+    return target if isinstance(target, Path) else None
+
+
+@contextmanager
+def _kept(part: Path, *, move: bool = True) -> Iterator[None]:
+    """If the block fails, keep what was to be uploaded: it may have taken hours to make."""
+    try:
+        yield
+    except DpruneError as error:
+        kept = part
+        if move:
+            kept = part.with_name(part.name.removeprefix(".").removesuffix(".part"))
+            replace_folder(part, kept) if part.is_dir() else os.replace(part, kept)
+        raise DpruneError(f"{error}; what was made is kept as {kept}") from None
 
 
 def _can_resume(part: Path, name: str | None) -> bool:
     return name is not None and (part / name).exists()
-
-
-def _swap(part: Path, target: Path) -> None:
-    """Rename `part` to `target`, moving what was there aside until the new one stands."""
-    if target.exists() and any(target.iterdir()):
-        old = target.absolute().parent / f".{target.absolute().name}.old"
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(target, old)
-        os.rename(part, target)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.rename(part, target)
 
 
 def _clear(folder: Path) -> None:
@@ -206,7 +271,8 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _explained(target: Path) -> Iterator[None]:
+def explained(target: Place) -> Iterator[None]:
+    """What the system says of a write that fails in the block, as a `DpruneError` that names `target`."""
     try:
         yield
     except BrokenPipeError:
