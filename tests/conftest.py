@@ -14,6 +14,11 @@ from tiny_data import VALIDATION_SIZES, write_folder, write_shards
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the longest test, so that no core waits for it alone in the end."""
+    items.sort(key=lambda item: "every_command_of_the_readme" not in item.name)
+
+
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory):
     """40 images of 8 x 8 in four classes of 20, 12, 6 and 2."""

@@ -26,7 +26,7 @@ def copy_with_an_installed_venv(tmp_path: Path, extra: str) -> None:
 def test_a_second_run_of_the_tests_installs_nothing(tmp_path: Path) -> None:
     copy_with_an_installed_venv(tmp_path, "-dev-")
     subprocess.run(["bash", "tests/run.sh", "-k", "nothing"], cwd=tmp_path, check=True)
-    assert (tmp_path / "calls").read_text().splitlines() == ["-m pytest -k nothing"]
+    assert (tmp_path / "calls").read_text().splitlines() == ["-m pytest -n auto --dist worksteal -k nothing"]
 
 
 def test_a_changed_pyproject_is_installed_again(tmp_path: Path) -> None:
@@ -34,7 +34,10 @@ def test_a_changed_pyproject_is_installed_again(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("changed")
     subprocess.run(["bash", "tests/run.sh"], cwd=tmp_path, check=True, stderr=subprocess.DEVNULL)
     calls = (tmp_path / "calls").read_text().splitlines()
-    assert calls == ["-m pip install --quiet --disable-pip-version-check -e .[dev]", "-m pytest"]
+    assert calls == [
+        "-m pip install --quiet --disable-pip-version-check -e .[dev]",
+        "-m pytest -n auto --dist worksteal",
+    ]
 
 
 def test_the_quickstart_uses_commands_that_the_readme_shows() -> None:

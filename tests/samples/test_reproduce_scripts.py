@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -277,7 +278,7 @@ def start_sampler(spec, keep, epochs, samples):
 def trained_with_samplers(commands):
     """Method, keep fraction and parameters of the `train` commands that name a sampler."""
     found = [parse(words) for words in commands if words[0] == "train"]
-    return [(*one["output"].name.rsplit("-", 1), one) for one in found if one["sampler"]]
+    return [(*Path(one["output"]).name.rsplit("-", 1), one) for one in found if one["sampler"]]
 
 
 def test_every_sampler_is_compared_with_all_data(rehearsed):
