@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError
 from dprune_cli.io.remote import RemotePath
-from dprune_cli.io.tar_copy import Spans, check_spans, checked_spans
+from dprune_cli.io.tar_copy import check_spans, checked_spans
 from dprune_cli.io.tar_pack import ImageFiles, file_size, read_contents
+from dprune_cli.io.tar_plan import Spans
 
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +14,7 @@ from dprune_cli.core.errors import DataError
 from dprune_cli.io.remote import Place, RemotePath, find_info
 from dprune_cli.io.remote_retry import in_flight
 from dprune_cli.io.tar_header import BLOCK
-
-if TYPE_CHECKING:
-    from dprune_cli.io.tar_copy import Spans
+from dprune_cli.io.tar_plan import Spans
 
 # Of samples that are held at once; bytes, and number.
 _WINDOW = 1 << 26

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -22,78 +21,18 @@ from dprune_cli.core import ranks
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES
 from dprune_cli.core.errors import DataError
 from dprune_cli.io.class_names import stream_head
-from dprune_cli.io.remote import Place, RemotePath
+from dprune_cli.io.remote import Place
 from dprune_cli.io.remote_cache import open_shard
 from dprune_cli.io.remote_spans import check_remote_spans, fetch_windows
 from dprune_cli.io.tar_header import END
 from dprune_cli.io.tar_index import index_spans, map_file
+from dprune_cli.io.tar_plan import Shard, Spans, gather_shards, merge_spans, own_shards
 from dprune_cli.io.tar_samples import TarSamples, group_members
 from dprune_cli.io.tar_walk import Buffer
 
 _GATHER = 1 << 20
 _KERNEL_COPY = 1 << 15
 _CHECK_AT_ONCE = 1 << 16
-
-
-@dataclass(frozen=True)
-class Spans:
-    """K samples in the order in which they are to be written.
-
-    Attributes:
-        paths: shards.
-        source: (K,) index into `paths`.
-        offset, size: (K,) byte span of a sample.
-        keys: (K,) keys, to check the spans by.
-    """
-
-    paths: Sequence[Place]
-    source: NDArray[np.integer]
-    offset: NDArray[np.int64]
-    size: NDArray[np.int64]
-    keys: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def part(self, first: int, after: int) -> Spans:
-        """The samples from `first` up to but not including `after`."""
-        cut = slice(first, after)
-        return Spans(self.paths, self.source[cut], self.offset[cut], self.size[cut], self.keys[cut])
-
-    @property
-    def remote(self) -> bool:
-        """Whether they are in a storage, where only the bytes of the samples are fetched."""
-        return any(isinstance(path, RemotePath) for path in self.paths)
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A shard that was written: its name, its number of samples, its bytes."""
-
-    name: str
-    samples: int
-    size: int
-
-
-def plan_shards(size: NDArray[np.int64], samples: int, largest: int) -> list[tuple[int, int]]:
-    """Cut a row of samples into shards of at most `samples` samples and `largest` bytes, end mark included.
-
-    A sample that is larger than a shard may be gets a shard of its own.
-
-    Returns:
-        First sample and first sample after, one pair a shard; no shard is empty.
-
-    >>> plan_shards(np.array([1024, 1024, 1024, 9216, 1024]), 2, 4096)
-    [(0, 2), (2, 3), (3, 4), (4, 5)]
-    """
-    total = np.concatenate([[0], np.cumsum(size, dtype=np.int64)])
-    cuts, first = [], 0
-    while first < len(size):
-        full = int(np.searchsorted(total, total[first] + max(largest - len(END), 0), "right")) - 1
-        after = min(max(full, first + 1), first + max(samples, 1), len(size))
-        cuts.append((first, after))
-        first = after
-    return cuts
 
 
 def check_spans(spans: Spans) -> None:
@@ -193,29 +132,6 @@ def copy_spans(
     return gather_shards(shards)
 
 
-@dataclass(frozen=True)
-class ShardPlan:
-    """A shard that is to be written: its name, and its first sample and the first after it."""
-
-    name: str
-    first: int
-    after: int
-
-
-def own_shards(size: NDArray[np.int64], samples: int, largest: int) -> list[ShardPlan]:
-    """Of the shards of `plan_shards` those that this process writes: a run of them."""
-    plans = [
-        ShardPlan(f"{number:06d}.tar", first, after)
-        for number, (first, after) in enumerate(plan_shards(size, samples, largest))
-    ]
-    return plans[ranks.own_range(len(plans))]
-
-
-def gather_shards(written: Sequence[Shard]) -> list[Shard]:
-    """The shards that all processes wrote, in order."""
-    return [shard for found in ranks.gather(list(written)) for shard in found]
-
-
 def stream_spans(spans: Spans, sink: BinaryIO, classes: Sequence[str] = ()) -> Shard:
     """Write samples as one tar stream to an open file or pipe.
 
@@ -238,17 +154,6 @@ def stream_spans(spans: Spans, sink: BinaryIO, classes: Sequence[str] = ()) -> S
         else:
             size = _write(spans, 0, len(spans), sources, target)
     return Shard("-", len(spans), len(head) + size)
-
-
-def merge_spans(spans: Spans, first: int, after: int) -> list[tuple[int, int, int]]:
-    """Runs of neighbouring samples as (source, first byte, first byte after), in output order."""
-    if first == after:
-        return []
-    source, begin = spans.source[first:after], spans.offset[first:after]
-    end = begin + spans.size[first:after]
-    new = np.flatnonzero((source[1:] != source[:-1]) | (begin[1:] != end[:-1])) + 1
-    starts, stops = np.concatenate([[0], new]), np.concatenate([new - 1, [after - first - 1]])
-    return list(zip(source[starts].tolist(), begin[starts].tolist(), end[stops].tolist(), strict=True))
 
 
 class _Sources:

@@ -18,8 +18,8 @@ from dprune_cli.core.errors import DataError
 from dprune_cli.io.class_names import CLASSES_FILE, read_classes, stream_head
 from dprune_cli.io.remote import Place, RemotePath
 from dprune_cli.io.remote_retry import in_flight
-from dprune_cli.io.tar_copy import Shard, gather_shards, own_shards
 from dprune_cli.io.tar_header import BLOCK, END, make_header
+from dprune_cli.io.tar_plan import Shard, gather_shards, own_shards
 from dprune_cli.io.tar_samples import is_meta
 
 __all__ = [

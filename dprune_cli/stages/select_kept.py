@@ -12,7 +12,7 @@ from dprune_cli.core.errors import DataError
 from dprune_cli.io.arrow import empty, from_numpy
 from dprune_cli.io.outputs import whole_file
 from dprune_cli.io.table import ScoreTable
-from dprune_cli.io.tar_copy import Shard
+from dprune_cli.io.tar_plan import Shard
 from dprune_cli.stages.select import Selection, SelectOutputs
 from dprune_cli.stages.select_outputs import write_outputs
 

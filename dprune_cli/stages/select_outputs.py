@@ -18,8 +18,9 @@ from dprune_cli.io.remote import Place
 from dprune_cli.io.shared import shared_folder
 from dprune_cli.io.sources import below, locate
 from dprune_cli.io.table import ScoreTable
-from dprune_cli.io.tar_copy import Shard, Spans, copy_spans, stream_spans
+from dprune_cli.io.tar_copy import copy_spans, stream_spans
 from dprune_cli.io.tar_pack import ImageFiles, pack_images, stream_images, write_index
+from dprune_cli.io.tar_plan import Shard, Spans
 from dprune_cli.stages.select import SelectOutputs
 
 

@@ -20,7 +20,8 @@ import numpy as np
 import webdataset as wds
 
 from dprune_cli.io.dataset import open_samples
-from dprune_cli.io.tar_copy import Spans, copy_spans
+from dprune_cli.io.tar_copy import copy_spans
+from dprune_cli.io.tar_plan import Spans
 
 KEEP = 0.3
 

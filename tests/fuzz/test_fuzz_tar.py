@@ -10,9 +10,10 @@ from tar_cases import BLOCK, archives, comparable, damaged, valid
 
 from dprune_cli.core.errors import DataError, DpruneError
 from dprune_cli.io.dataset import open_samples
-from dprune_cli.io.tar_copy import Spans, copy_spans
+from dprune_cli.io.tar_copy import copy_spans
 from dprune_cli.io.tar_header import parse_number
 from dprune_cli.io.tar_index import index_tar, map_file
+from dprune_cli.io.tar_plan import Spans
 from dprune_cli.io.tar_samples import group_members
 
 FEW_AND_MANY = pytest.mark.parametrize("cases", [25, pytest.param(3000, marks=pytest.mark.slow)])

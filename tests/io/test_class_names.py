@@ -15,9 +15,10 @@ from tars import pairs, write_tar
 from dprune_cli.core.errors import DataError
 from dprune_cli.io.class_names import names_in_stream, stream_head
 from dprune_cli.io.dataset import open_samples
-from dprune_cli.io.tar_copy import Spans, stream_spans
+from dprune_cli.io.tar_copy import stream_spans
 from dprune_cli.io.tar_header import make_global
 from dprune_cli.io.tar_pack import ImageFiles, stream_images
+from dprune_cli.io.tar_plan import Spans
 
 NAMES = ["cat", "weiße Maus", "a size=3 path=x GNU.sparse", "unseen"]
 SAMPLES = [("a", b"AA", "0"), ("b", b"BBB", "2")]

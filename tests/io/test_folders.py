@@ -10,8 +10,8 @@ from dprune_cli.core.errors import DataError
 from dprune_cli.io.dataset import open_samples
 from dprune_cli.io.folder_out import class_folders, safe_parts, unpack_images, write_images
 from dprune_cli.io.folders import image_keys, scan_folder
-from dprune_cli.io.tar_copy import Spans
 from dprune_cli.io.tar_pack import ImageFiles, pack_images
+from dprune_cli.io.tar_plan import Spans
 
 
 def fill(root, names):

@@ -13,9 +13,10 @@ from tars import pairs, write_tar
 
 from dprune_cli.core.errors import DataError
 from dprune_cli.io.dataset import open_samples
-from dprune_cli.io.tar_copy import Spans, copy_spans, plan_shards, stream_spans
+from dprune_cli.io.tar_copy import copy_spans, stream_spans
 from dprune_cli.io.tar_index import index_tar
 from dprune_cli.io.tar_pack import ImageFiles, pack_images, read_classes, write_index
+from dprune_cli.io.tar_plan import Spans, plan_shards
 
 LONG = "folder/" * 30
 

@@ -11,7 +11,7 @@ from tiny_data import write_folder, write_shards
 from dprune_cli.io.dataset import open_samples
 from dprune_cli.io.remote_spans import fetch_windows
 from dprune_cli.io.table import write_table
-from dprune_cli.io.tar_copy import Spans
+from dprune_cli.io.tar_plan import Spans
 
 SIZE = 40_000
 
