@@ -62,10 +62,13 @@ def test_score_while_it_trains(tmp_path, image_folder, number, code):
     places = {"-o": "table", "--save-model": "run", "--record-trajectory": "log"}
     outputs = [word for option, name in places.items() for word in (option, tmp_path / name)]
     process = start("score", image_folder, "-m aum -m el2n", *outputs, *LONG)
-    stopped, said = stop(process, number, when=there(tmp_path, ".log.part"))
+    stopped, said = stop(process, number, when=there(tmp_path, ".table.resume/*.pt"))
     assert stopped == code and said[-1] == "dprune: interrupted"
-    assert contents(tmp_path) == {} and contents(image_folder) == before
-    assert spawn("score", image_folder, "-m aum --runs 1", *outputs, *QUICK).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == [".table.resume"]
+    assert contents(image_folder) == before
+    other = ["score", image_folder, "-m aum --runs 1", *outputs, *QUICK]
+    assert "holds unfinished work with other options" in spawn(*other, "-q").line
+    assert spawn(*other, "--force").code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "run", "table"]
 
 
