@@ -19,13 +19,14 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-from dprune_cli.core.errors import Interrupted
+from dprune_cli.core.errors import Interrupted, UsageError
+from dprune_cli.core.launch import find_launch
 from dprune_cli.core.leftovers import remove_unfinished
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # Seconds that unwinding may take, and then seconds that removing what is unfinished may take.
-_GRACE, _REMOVAL = 0.8, 0.6
+_GRACE, _REMOVAL = 0.5, 0.7
 
 
 class Stopping:
@@ -66,9 +67,11 @@ class Stopping:
         """End the process at once; taking Python and torch apart first would last up to a second."""
         # Whoever comes second of the two threads waits for the first to end the process.
         self._leaving.acquire()
-        with suppress(OSError):
-            # Not by way of `sys.stderr`, which the other thread may hold.
-            os.write(2, b"dprune: interrupted\n")
+        with suppress(OSError, UsageError):
+            launch = find_launch(os.environ)
+            if launch is None or launch.rank == 0:
+                # Not by way of `sys.stderr`, which the other thread may hold.
+                os.write(2, b"dprune: interrupted\n")
         os._exit(128 + (self.number or 0))
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:

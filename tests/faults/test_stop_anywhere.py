@@ -18,7 +18,7 @@ CPU = "--device cpu"
 BUSY = {
     "decoding": f"score PHOTOS -m random -o TMP/out {CPU}",
     "training steps of many seconds": (
-        f"train PHOTOS -o TMP/out --model resnet18 --image-size 224 --batch-size 160 --epochs 1 {CPU}"
+        f"train PHOTOS -o TMP/out --model resnet18 --image-size 128 --batch-size 190 --epochs 1 {CPU}"
     ),
     "short epochs": f"train IMAGES -o TMP/out --model tiny --epochs 200 {CPU}",
     "training for scores": (
