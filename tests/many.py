@@ -95,7 +95,7 @@ def _run_function(function, *arguments):
     found = function(*arguments)
     # Nobody may leave while others still talk to the one who keeps the meeting place.
     ranks.wait()
-    ranks.part()
+    ranks.leave()
     return found
 
 

@@ -13,7 +13,7 @@ import typer
 from dprune_cli import __version__
 from dprune_cli.cli import evaluate, methods, quota, score, select, train
 from dprune_cli.cli.console import printable
-from dprune_cli.cli.options import alone
+from dprune_cli.cli.options import by_the_first
 from dprune_cli.cli.processes import LostPeerError, all_processes
 from dprune_cli.core import ranks
 from dprune_cli.core.errors import ClosedPipe, DpruneError, UsageError
@@ -30,11 +30,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("score")(score.command)
-app.command("quota")(alone(quota.command))
+app.command("quota")(by_the_first(quota.command))
 app.command("select")(select.command)
 app.command("train")(train.command)
 app.command("evaluate")(evaluate.command)
-app.command("methods")(alone(methods.command))
+app.command("methods")(by_the_first(methods.command))
 
 
 def _show_version(wanted: bool) -> None:
@@ -108,6 +108,6 @@ def _finish(code: int) -> int:
 def _report(error: DpruneError, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    if ranks.should_say(str(error), alone=not isinstance(error, LostPeerError)):
+    if ranks.should_say(str(error), own=not isinstance(error, LostPeerError)):
         print(f"dprune: error: {printable(str(error))}", file=sys.stderr)  # noqa: T201
     return error.exit_code

@@ -89,7 +89,7 @@ class Talk:
     debug: bool = option(False, "Show a traceback where something fails.", "Messages")
 
 
-def alone(command: Callable[..., None]) -> Callable[..., None]:
+def by_the_first(command: Callable[..., None]) -> Callable[..., None]:
     """A command that the first of several processes does for all."""
 
     @functools.wraps(command)

@@ -31,8 +31,9 @@ def all_processes() -> Iterator[None]:
     except RuntimeError as error:
         if not ranks.is_lost_peer(error):
             raise
-        raise LostPeerError("another process of this command failed or was stopped") from error
-    ranks.part()
+        why = str(error).splitlines()[0]
+        raise LostPeerError(f"another process of this command failed or was stopped ({why})") from error
+    ranks.leave()
 
 
 class LostPeerError(DpruneError):

@@ -11,7 +11,8 @@ from dprune_cli.core.errors import UsageError
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # Only srun sets the first of these; a batch script has the others too, and is one process.
 _SLURM = ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NODELIST", "SLURM_JOB_ID")
-_FIRST_PORT, _PORTS = 20_000, 40_000
+# Steps of one job may run at once on one machine.
+_FIRST_PORT, _PORTS, _STEPS = 20_000, 40_000, 97
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ def find_launch(environ: Mapping[str, str]) -> Launch | None:
     >>> find_launch({}) is None
     True
     """
+    if environ.get("WORLD_SIZE") == "1":
+        return None
     if "RANK" in environ and "WORLD_SIZE" in environ:
         launch = _from_torchrun(environ)
     elif environ.get("SLURM_STEP_NUM_TASKS", "1") != "1":
@@ -61,7 +64,8 @@ def _from_slurm(environ: Mapping[str, str]) -> Launch:
     # Tasks a machine differ where they do not divide evenly: "2(x3),1".
     local = re.match(r"\d+", environ.get("SLURM_STEP_TASKS_PER_NODE", size))
     address = environ.get("MASTER_ADDR", first_host(nodes))
-    port = environ.get("MASTER_PORT", str(_FIRST_PORT + _number(job) % _PORTS))
+    step = _number(environ.get("SLURM_STEP_ID", "0"))
+    port = environ.get("MASTER_PORT", str(_FIRST_PORT + (_number(job) * _STEPS + step) % _PORTS))
     return _launch(rank, size, local_rank, local[0] if local else size, address, port)
 
 

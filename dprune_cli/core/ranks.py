@@ -4,6 +4,7 @@ Every function means the same in a single process, where it costs nothing and im
 of 1 is alone. Several processes run the same command and take the same decisions from the same facts; what
 only one of them can know (its own rows, what it wrote) is gathered, so that all know it. Whoever calls
 something that gathers must see to it that all processes call it, equally often and in the same order.
+Objects travel pickled: the processes of one command trust one another, and nothing else is ever unpickled.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def meet(launch: Launch) -> None:
     import torch.distributed as dist
 
     on_gpu = torch.cuda.is_available() and dist.is_nccl_available()
-    if on_gpu and launch.local_size <= torch.cuda.device_count():
-        torch.cuda.set_device(launch.local_rank)
+    if on_gpu:
+        torch.cuda.set_device(launch.local_rank % torch.cuda.device_count())
     try:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
@@ -91,7 +92,7 @@ def _has_store() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def part() -> None:
+def leave() -> None:
     """Take leave of the others, who may still be at work."""
     if (group := _group()) is not None:
         group.destroy_process_group()
@@ -150,14 +151,14 @@ def refuse_stdin(what: str) -> None:
         raise UsageError(f"{what} cannot come from standard input with {size()} processes; name a file")
 
 
-def should_say(line: str, *, alone: bool = True) -> bool:
+def should_say(line: str, *, own: bool = True) -> bool:
     """Whether this process is the one to say the line that ends the command.
 
     Where all end with the same line process 0 says it. A process that fails alone speaks for itself.
 
     Args:
         line: what is to be said.
-        alone: False if it says no more than that another process failed, which is said only if none of
+        own: False if it says no more than that another process failed, which is said only if none of
             the others told why.
     """
     group = _group()
@@ -166,23 +167,23 @@ def should_say(line: str, *, alone: bool = True) -> bool:
     store = group.distributed_c10d._get_default_store()
     others = [one for one in range(size()) if one != rank()]
     try:
-        if not alone:
-            return not any(_hear(store, one) for one in others)
+        last = time.monotonic() + _MOMENT
+        if not own:
+            return not any(_hear(store, one, last) for one in others)
         store.set(f"{_SAID}{rank()}", line)
         if not is_main():
-            return _hear(store, 0) != line
+            return _hear(store, 0, last) != line
         # The store is often this process's own: those that ask it what was said should have the time to.
         for one in others:
-            _hear(store, one)
+            _hear(store, one, last)
         return True
     except RuntimeError:
         # Whoever kept the store has gone, and said why.
         return is_main()
 
 
-def _hear(store: Any, one: int) -> str | None:
-    """The line that a process says within a moment."""
-    last = time.monotonic() + _MOMENT
+def _hear(store: Any, one: int, last: float) -> str | None:
+    """The line that a process says until the moment `last`."""
     # Not the store's own wait, which complains on standard error.
     while not store.check([f"{_SAID}{one}"]):
         if time.monotonic() > last:

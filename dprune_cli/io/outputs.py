@@ -271,7 +271,7 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def explained(target: Place) -> Iterator[None]:
+def explained(target: object) -> Iterator[None]:
     """What the system says of a write that fails in the block, as a `DpruneError` that names `target`."""
     try:
         yield

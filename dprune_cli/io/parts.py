@@ -93,9 +93,10 @@ def _open(path: Path) -> pq.ParquetFile:
 @contextmanager
 def whole_part(folder: Path, name: str) -> Iterator[Path]:
     """A path to write to; it becomes the part `name` of a folder when the block ends without an error."""
-    unfinished = folder / f"{name}.unfinished"
-    yield unfinished
-    os.replace(unfinished, folder / f"{name}{_SUFFIX}")
+    part, whole = folder / f"{name}.unfinished", folder / f"{name}{_SUFFIX}"
+    with explained(whole):
+        yield part
+        os.replace(part, whole)
 
 
 @contextmanager
@@ -130,12 +131,15 @@ def _passing_folder(path: Place) -> Iterator[Path]:
     def remove() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
-    with explained(path), ExitStack() as stack:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(lock(folder, path, create=lambda: folder.mkdir(exist_ok=True)))
+    with ExitStack() as stack:
+        # Not what is done with it: that is about other files as well.
+        with explained(path):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock(folder, path, create=lambda: folder.mkdir(exist_ok=True)))
         stack.enter_context(unfinished(remove))
-        for old in folder.iterdir():
-            old.unlink()
+        with explained(path):
+            for old in folder.iterdir():
+                old.unlink()
         yield folder
         remove()
 

@@ -234,7 +234,10 @@ class ShardCache:
         for entry in os.scandir(self._folder):
             if entry.name == _LOCK:
                 continue
-            found = entry.stat()
+            try:
+                found = entry.stat()
+            except FileNotFoundError:
+                continue  # whoever fills a part renames it at any time
             is_part = entry.name.endswith(_PART)
             entries.append((not is_part, found.st_mtime_ns, found.st_size, Path(entry.path)))
         total = sum(bytes_ for _, _, bytes_, _ in entries)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from dprune_cli.core import ranks
-from dprune_cli.core.errors import DpruneError, UsageError
+from dprune_cli.core.errors import UsageError
 from dprune_cli.core.leftovers import unfinished
-from dprune_cli.io.outputs import STDOUT, part_path
+from dprune_cli.io.outputs import STDOUT, explained, part_path
 from dprune_cli.io.replace import lock
 from dprune_cli.io.together import put_in_place
 
@@ -53,21 +53,21 @@ def _locked(folder: Path, output: str) -> Iterator[None]:
 
     def drop() -> None:
         # First in one step: half a state would seem to be that of other work.
-        os.rename(folder, done)
+        with explained(output):
+            os.rename(folder, done)
         shutil.rmtree(done, ignore_errors=True)
 
     done = folder.with_suffix(".done")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as held:
-            held.enter_context(lock(folder, Path(output), create=lambda: folder.mkdir(exist_ok=True)))
-            held.enter_context(unfinished(remove))
-            shutil.rmtree(done, ignore_errors=True)
-            yield
-            # After the outputs that were made from it.
-            put_in_place(held, None, drop, at_once=False)
-    except OSError as error:
-        raise DpruneError(f"cannot write {output}: {error.strerror or error}") from error
+    with ExitStack() as held:
+        # Not the work itself: what fails there is about other files.
+        with explained(output):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock(folder, output, create=lambda: folder.mkdir(exist_ok=True)))
+        held.enter_context(unfinished(remove))
+        shutil.rmtree(done, ignore_errors=True)
+        yield
+        # After the outputs that were made from it.
+        put_in_place(held, None, drop, at_once=False)
 
 
 def claim(folder: Path, work: Mapping[str, Any], *, force: bool) -> None:
@@ -80,6 +80,7 @@ def claim(folder: Path, work: Mapping[str, Any], *, force: bool) -> None:
 
     Raises:
         UsageError: it is, without `force`.
+        DpruneError: it cannot be written.
     """
     note = folder / _WORK
     wanted = json.dumps(work, sort_keys=True)
@@ -90,6 +91,8 @@ def claim(folder: Path, work: Mapping[str, Any], *, force: bool) -> None:
                 f"{folder} holds unfinished work with other options or data; repeat those to finish it, or "
                 "give --force to start anew"
             )
-        for entry in folder.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    note.write_text(wanted, "utf-8")
+        with explained(folder):
+            for entry in folder.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    with explained(note):
+        note.write_text(wanted, "utf-8")

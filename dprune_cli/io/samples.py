@@ -6,6 +6,7 @@ Rows are numbered once, in sorted (shard, offset) order; a batch carries its row
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,17 @@ class Samples:
             image_size=self.image_size[rows],
             status=self.status[rows],
         )
+
+    def digest(self) -> str:
+        """sha256 over what each row is, in order: what is known by row numbers holds for no other."""
+        lines = zip(
+            self.keys,
+            self.label.tolist(),
+            [""] * len(self) if self.group is None else self.group.tolist(),
+            self.status.tolist(),
+            strict=True,
+        )
+        return hashlib.sha256("\n".join("\t".join(map(str, line)) for line in lines).encode()).hexdigest()
 
     def path(self, row: int) -> Place:
         """The shard or image file that holds a row."""

@@ -56,7 +56,7 @@ def put_in_place(held: ExitStack, target: Path | None, put: Callable[[], object]
     """
     group = _current.get()
     if group is None:
-        put()
+        _put_alone(target, put)
     elif at_once:
         group.mark(target)
         put()
@@ -96,6 +96,13 @@ def _mark_of(target: Path) -> Path:
     return real.parent / f".{real.name}.unfinished"
 
 
+def _put_alone(target: Path | None, put: Callable[[], object]) -> None:
+    """Put the only output of a command into its place: a mark of a killed command is not about it."""
+    put()
+    if target is not None:
+        _mark_of(target).unlink(missing_ok=True)
+
+
 class _Group:
     """The finished outputs of a command that wait for the others."""
 
@@ -125,8 +132,11 @@ class _Group:
         if more or len(self._waiting) + len(self._marks) > 1:
             for target, _ in self._waiting:
                 self.mark(target)
-        for _, put in self._waiting:
-            put()
+            for _, put in self._waiting:
+                put()
+        else:
+            for target, put in self._waiting:
+                _put_alone(target, put)
         self._waiting.clear()
         self.held.close()
 

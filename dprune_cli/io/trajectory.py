@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from dprune_cli.core import ranks
 from dprune_cli.core.errors import DataError
+from dprune_cli.io.outputs import explained
 from dprune_cli.io.parts import whole_part
 from dprune_cli.io.remote import Place
 from dprune_cli.io.scratch import scratch_folder
@@ -125,9 +126,12 @@ class TrajectoryParts:
         if at != self._at:
             self.close()
             path = self._open.enter_context(whole_part(self._folder, _part_name(at, ranks.rank())))
-            self._writer = self._open.enter_context(TrajectoryWriter(path, self._classes))
+            with explained(path):
+                self._writer = self._open.enter_context(TrajectoryWriter(path, self._classes))
+            self._path = path
             self._at = at
-        self._writer.write(keys, labels, at, logits)
+        with explained(self._path):
+            self._writer.write(keys, labels, at, logits)
 
     def close(self) -> None:
         """Finish the part that is being written, if any."""

@@ -37,7 +37,7 @@ _CHECK_SIZE = 32
 def pick_device(name: str | None) -> torch.device:
     """The device that `--device` names; by default the GPU if there is one."""
     if name is None:
-        return _own_gpu() if torch.cuda.is_available() else torch.device("cpu")
+        return _own_gpu(torch.device("cuda")) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -46,18 +46,23 @@ def pick_device(name: str | None) -> torch.device:
         raise UsageError(f"--device {name}: write cpu, cuda or cuda:1")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"--device {name}: there is no usable GPU here")
-    return _own_gpu() if device.type == "cuda" and device.index is None else device
+    return _own_gpu(device) if device.type == "cuda" else device
 
 
-def _own_gpu() -> torch.device:
-    """The GPU of this process: one each."""
-    number, processes = ranks.here()
-    if processes > torch.cuda.device_count():
+def _own_gpu(device: torch.device) -> torch.device:
+    """The GPU that is asked for; of several processes each has one of its own, if no number says which."""
+    if ranks.size() == 1:
+        return device
+    if device.index is None:
+        # A launcher may show every process one GPU, or all of them.
+        device = torch.device("cuda", ranks.here()[0] % torch.cuda.device_count())
+    found = ranks.gather(str(torch.cuda.get_device_properties(device).uuid))
+    if len(set(found)) < len(found):
         raise UsageError(
-            f"{processes} processes cannot share {torch.cuda.device_count()} GPUs; start fewer, or give "
-            "--device cpu"
+            f"{len(found)} processes have {len(set(found))} GPUs, and each needs its own; start fewer, or "
+            "give --device cpu"
         )
-    return torch.device("cuda", number) if ranks.size() > 1 else torch.device("cuda")
+    return device
 
 
 def read_as(config: DataConfig, recorded: dict[str, Any]) -> DataConfig:

@@ -13,8 +13,6 @@ from dprune_cli.core import ranks
 from dprune_cli.core.errors import UsageError
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.registry import parameters
-from dprune_cli.io.resume_dir import claim
-from dprune_cli.io.run_dir import file_digest
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable, TableMeta
 from dprune_cli.scores.base import Score
@@ -79,8 +77,6 @@ def _from_training(
     device = inputs.pick_device(request.training.device)
     samples, images = inputs.load_images(samples, request.reading, device, progress)
     inputs.need_two_classes(samples)
-    if request.state is not None and ranks.is_main():
-        claim(request.state, _work(request, samples), force=request.force)
     trained = score_live(request, plans, samples, images, progress)
     facts = {
         "model": inputs.model_name(request.training, device),
@@ -93,29 +89,6 @@ def _from_training(
     table = _table(samples.table(), request, trained.outcomes, facts)
     trained.save(request, samples, table, images.size, device)
     return ScoreResult(table, samples, trained.validation)
-
-
-def _work(request: ScoreRequest, samples: Samples) -> dict[str, Any]:
-    """What the state of an interrupted command depends on."""
-    init = request.training.init
-    return {
-        "options": _options(request),
-        "recorded": [None if path is None else str(path) for path in request.recorded],
-        "grad_memory": request.grad_memory,
-        "image_size": request.reading.image_size,
-        "training": settings(request.training) | {"init": None if init is None else file_digest(init)},
-        "fingerprint": samples.table().meta.fingerprint,
-    }
-
-
-def _options(request: ScoreRequest) -> dict[str, Any]:
-    """The options that the table's metadata tell."""
-    return {
-        "methods": list(request.methods),
-        "seed": request.training.seed,
-        "runs": request.runs,
-        "val": list(request.val) or None,
-    }
 
 
 def _from_recording(request: ScoreRequest, scores: Sequence[Score], progress: Progress) -> ScoreResult:
@@ -146,7 +119,7 @@ def _table(table: ScoreTable, request: ScoreRequest, outcomes: Outcomes, facts: 
             **{one.info.name: pa.array(mean.float().numpy(), pa.float32(), mask=~known)}
         )
         about[one.info.name] = _about(one, len(runs), request, facts) | _by_run(runs)
-    meta = dataclasses.replace(table.meta, scores=about).with_step("score", **_options(request), **facts)
+    meta = dataclasses.replace(table.meta, scores=about).with_step("score", **request.told(), **facts)
     return table.with_meta(meta)
 
 

@@ -81,6 +81,7 @@ def score_live(
     seen: dict[Score, list[dict[str, Tensor]]] = defaultdict(list)
     # Opened before hours of training, not after them: there may be no such data.
     val = load_validation(request.val, request.reading, samples, images, progress) if request.val else None
+    request.claim_state(samples, val[0] if val else None)
     validation = inputs.labelled(*val) if val else None
     if val:
         info = dataclasses.replace(info, validation=len(val[0]))

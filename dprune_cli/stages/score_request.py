@@ -9,17 +9,19 @@ from typing import Any
 
 from torch import Tensor
 
+from dprune_cli.core import ranks
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import UsageError
 from dprune_cli.data.memory import parse_memory
 from dprune_cli.io.outputs import check_output
 from dprune_cli.io.remote import Place
-from dprune_cli.io.resume_dir import STATE
+from dprune_cli.io.resume_dir import STATE, claim
+from dprune_cli.io.run_dir import file_digest
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable
 from dprune_cli.metrics.classification import Summary
 from dprune_cli.scores.base import Score
-from dprune_cli.stages.run_folder import check_run_output
+from dprune_cli.stages.run_folder import check_run_output, settings
 from dprune_cli.train.observe import RunInfo
 
 
@@ -82,6 +84,32 @@ class ScoreRequest:
         """Where the state of one of its trainings is kept."""
         return None if self.state is None else self.state / f"{name}{STATE}"
 
+    def told(self) -> dict[str, Any]:
+        """The options that the table's metadata tell."""
+        return {
+            "methods": list(self.methods),
+            "seed": self.training.seed,
+            "runs": self.runs,
+            "val": list(self.val) or None,
+        }
+
+    def claim_state(self, samples: Samples, validation: Samples | None) -> None:
+        """Note of what options and data the state is, or check that it is of the same; see `claim`."""
+        if self.state is None or not ranks.is_main():
+            return
+        init = self.training.init
+        work = {
+            "options": self.told(),
+            "recorded": [None if path is None else str(path) for path in self.recorded],
+            "grad_memory": self.grad_memory,
+            "image_size": self.reading.image_size,
+            "training": settings(self.training) | {"init": None if init is None else file_digest(init)},
+            "samples": samples.digest(),
+            "fingerprint": samples.table().meta.fingerprint,
+            "validation": None if validation is None else validation.digest(),
+        }
+        claim(self.state, work, force=self.force)
+
     @property
     def recording(self) -> Place | None:
         """The recording to read instead of training, if any."""
@@ -118,7 +146,7 @@ class ScoreRequest:
             check_run_output(self.save_model, force=self.force)
         for output in self.recorded:
             if output is not None:
-                check_output(output, force=self.force)
+                check_output(output, force=self.force, folder=ranks.size() > 1)
 
 
 @dataclass(frozen=True)

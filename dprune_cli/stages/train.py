@@ -85,11 +85,12 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
         inputs.need_two_classes(samples)
         config, visits = _schedule(request, int(samples.ok().sum()))
         run = source.describe(config, samples)
-        run = dataclasses.replace(run, data={**run.data, **_options(request, samples, weight)})
+        validation = source.validation(samples)
+        options = _options(request, samples, weight, validation[0] if validation else None)
+        run = dataclasses.replace(run, data={**run.data, **options})
         if ranks.is_main():
             _begin(folder, run, request)
         info = inputs.run_info(samples, config, config.epochs, device)
-        validation = source.validation(samples)
         log = VisitLog()
         fit = Fit(
             model=source.make_model(config, len(samples.classes)),
@@ -185,7 +186,9 @@ def keep_fraction(table: ScoreTable | None, count: int) -> Fraction:
     return Fraction(1) if table is None else Fraction(count, int(table.ok().sum()))
 
 
-def _options(request: TrainRequest, samples: Samples, weight: torch.Tensor | None) -> dict[str, Any]:
+def _options(
+    request: TrainRequest, samples: Samples, weight: torch.Tensor | None, validation: Samples | None
+) -> dict[str, Any]:
     """What else the run depends on; the fingerprints tell tables that keep equally many samples apart."""
     return {
         "val": list(request.val),
@@ -195,6 +198,8 @@ def _options(request: TrainRequest, samples: Samples, weight: torch.Tensor | Non
         "stretch": request.stretch,
         "init": None if request.training.init is None else file_digest(request.training.init),
         "fingerprint": samples.table().meta.fingerprint,
+        "rows": samples.digest(),
+        "validation": None if validation is None else validation.digest(),
         "weights": None if weight is None else hashlib.sha256(weight.numpy().tobytes()).hexdigest(),
     }
 

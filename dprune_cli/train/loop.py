@@ -140,7 +140,12 @@ class Fit:
     def _plan(self, epoch: int) -> EpochPlan:
         if self.sampler is None:
             return EpochPlan(self.data.rows)
-        return self.sampler.plan(epoch, numpy_rng(self.config.seed, "sampler", self.run, epoch))
+        plan = self.sampler.plan(epoch, numpy_rng(self.config.seed, "sampler", self.run, epoch))
+        if ranks.size() == 1:
+            return plan
+        # Machines round differently, and all processes must visit the same rows.
+        rows, scale = ranks.broadcast((plan.rows, None if plan.scale is None else plan.scale.cpu()))
+        return EpochPlan(rows, None if scale is None else scale.to(self.device))
 
     def _visit(self, epoch: int, plan: EpochPlan) -> dict[str, Any]:
         # Sorted, so that the order is a function of which rows they are alone.

@@ -21,6 +21,7 @@ SLURM = {
     "SLURM_STEP_TASKS_PER_NODE": "2(x3)",
     "SLURM_STEP_NODELIST": "gpu[07-09]",
     "SLURM_JOB_ID": "123456",
+    "SLURM_STEP_ID": "3",
 }
 
 
@@ -29,7 +30,7 @@ def test_what_torchrun_sets():
 
 
 def test_what_srun_sets():
-    assert find_launch(SLURM) == Launch(5, 6, 1, 2, "gpu07", 20_000 + 123456 % 40_000)
+    assert find_launch(SLURM) == Launch(5, 6, 1, 2, "gpu07", 20_000 + (123456 * 97 + 3) % 40_000)
     there = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "1234"}
     assert find_launch({**SLURM, **there}) == Launch(5, 6, 1, 2, "10.0.0.1", 1234)
 
@@ -49,6 +50,7 @@ def test_torchrun_inside_a_step_of_slurm_wins():
         {"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7", "SLURM_NODELIST": "a1"},
         # Some launchers and shells leave a lone variable behind.
         {"RANK": "0"},
+        {"RANK": "0", "WORLD_SIZE": "1"},
         {"WORLD_SIZE": "4"},
     ],
 )

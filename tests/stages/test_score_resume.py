@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from toy_stages import Told, run_score, table_bytes, training
 
 from dprune_cli.core.errors import Interrupted, UsageError
+from dprune_cli.io.dataset import open_samples
 from dprune_cli.io.resume_dir import resume_folder
 from dprune_cli.io.table import write_table
 
@@ -111,6 +113,13 @@ def test_other_work_does_not_go_on_from_it(tmp_path, image_folder, shard_folder)
     score_into(tmp_path, [image_folder], told, config=training(lr=0.01), force=True)
     assert sum(name.startswith("epoch") for name in told.passes) == 12
     assert not (tmp_path / ".t.parquet.resume").exists()
+
+
+def test_the_rows_of_shards_are_told_apart(shard_folder):
+    samples = open_samples([str(shard_folder)])
+    turned = samples.take(np.arange(len(samples))[::-1])
+    assert turned.table().meta.fingerprint == samples.table().meta.fingerprint
+    assert turned.digest() != samples.digest()
 
 
 def test_a_score_that_fails_before_it_trains_leaves_nothing(tmp_path, image_folder):

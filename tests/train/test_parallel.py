@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,10 +142,46 @@ def test_processes_without_a_sample_of_a_batch_take_part(count, batch):
     assert all(one[3] == together[0][3] for one in together)
 
 
-def test_dropout_differs_between_processes_and_their_models_do_not():
-    together = run_together(2, train, N, "dropout")
-    assert together[0][3] == together[1][3]
-    assert np.isfinite(watched(together)[1]).all()
+def alike():
+    """Logits of one batch of equal images, of the rows of the first process and of the second."""
+    data = own_data(8, 0)
+    data.inputs.pixels[:] = 100
+    seen = Everything()
+    config = make_config(epochs=1, flip=False, shift=0)
+    fit = Fit(make_model(dropout_net), data, config, make_info(data, 1), Silent(), recorders=[seen])
+    fit.train()
+    if not ranks.is_main():
+        return None
+    by_row = dict(zip(seen.seen[0].index.tolist(), seen.seen[0].logits.tolist(), strict=True))
+    return [sorted(by_row[row] for row in half) for half in (range(4), range(4, 8))]
+
+
+def test_every_process_drops_other_units():
+    first, second = run_together(2, alike)[0]
+    assert first != second and len({tuple(logits) for logits in first + second}) > 4
+
+
+def some_epochs(folder, last):
+    """The losses by batch of a run that may go on from a state in the folder, and stops after an epoch."""
+    data, steps = own_data(N, 0), Steps()
+    config, info = make_config(epochs=3, batch_size=32), make_info(data, 3)
+    net, state = build_model("tiny", CLASSES, 8, seed=0), Path(folder) / "state.pt"
+    sampler = SAMPLERS.make("rcap")
+    fit = Fit(
+        net, data, config, info, Silent(), recorders=[steps], sampler=sampler, visits=150, state_file=state
+    )
+    fit.train(last)
+    return steps.seen
+
+
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
+    for name in ("whole", "parted"):
+        (tmp_path / name).mkdir()
+    whole = run_together(2, some_epochs, tmp_path / "whole", 3)[0]
+    first = run_together(2, some_epochs, tmp_path / "parted", 1)[0]
+    rest = run_together(1, some_epochs, tmp_path / "parted", 3)[0]
+    assert [rows for rows, _ in first + rest] == [rows for rows, _ in whole]
+    np.testing.assert_allclose([loss for _, loss in first + rest], [loss for _, loss in whole], atol=1e-4)
 
 
 class Viewing(nn.Module):
