@@ -15,8 +15,8 @@ _INDIRECT = re.compile(
     "asynclocal|async_?wrapper|blockcache|cached|dask|data|dir|dvc|filecache|generic|git|jlab|jupyter|"
     "libarchive|pyscript|reference|root|simplecache|tar|zip"
 )
-# `name:password@`; the colon may stand before a port as well, and secrets have slashes in them.
-_LOGIN = re.compile(r"[^/@:]*:(?!\d+(/|$))[^@]*@")
+# `name:password@`. Secrets have slashes in them and may begin like a port, so what follows one is not trusted.
+_LOGIN = re.compile(r"[^/@:]*:[^@]*@")
 _SECRET = re.compile(r"[?&][^=&]*(token|sig|secret|key|pass|auth|cred|policy)[^=&]*=", re.IGNORECASE)
 
 

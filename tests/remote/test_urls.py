@@ -21,7 +21,7 @@ from dprune_cli.io.remote_url import check_url
         ("S3://b/Train", RemotePath("s3://b/Train")),
         ("s3://b/a//c", RemotePath("s3://b/a//c")),
         ("hf://datasets/me/set@v1/train", RemotePath("hf://datasets/me/set@v1/train")),
-        ("https://host:8080/a@b", RemotePath("https://host:8080/a@b")),
+        ("https://host:8080/a", RemotePath("https://host:8080/a")),
         ("sftp://me@host/a", RemotePath("sftp://me@host/a")),
         ("file:///a/b", Path("/a/b")),
         ("a::b", Path("a::b")),
@@ -38,6 +38,7 @@ def test_a_word_is_a_path_or_a_url(word, place):
     [
         "s3://AKIA:s3cret@b/train",
         "s3://AKIA:s3c/ret@b/train",
+        "s3://AKIA:7/xyz-s3cret@b/train",
         "https://me:s3cret@host/a.tar",
         "https://s3cret@host/a.tar",
         "https://host/a.tar?X-Amz-Signature=s3cret",
