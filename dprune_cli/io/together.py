@@ -97,7 +97,7 @@ def _mark_of(target: Path) -> Path:
 
 
 def _put_alone(target: Path | None, put: Callable[[], object]) -> None:
-    """Put the only output of a command into its place: a mark of a killed command is not about it."""
+    """Put the only output of a command into its place, which ends what a killed command left there."""
     put()
     if target is not None:
         _mark_of(target).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,8 @@ from dprune_cli.io.table import (
     read_table,
     write_table,
 )
-from dprune_cli.io.table_footer import dump_footer, footer_length, load_footer
+from dprune_cli.io.table_chunks import Chunk
+from dprune_cli.io.table_footer import Value, dump_footer, footer_length, integer, load_footer, struct_value
 from dprune_cli.io.table_write import write_rows
 
 SMALL = 1000
@@ -179,8 +181,138 @@ def test_a_file_that_shrinks_while_it_is_read(tmp_path):
     assert len(our_bytes(table)) > 1000
     with open(tmp_path / "t", "r+b") as file:
         file.truncate(1000)
-    with pytest.raises(DataError, match="became shorter while it was read"):
+    with pytest.raises(DataError, match="t: changed while it was read; start again"):
         our_bytes(table)
+    with pytest.raises(DataError, match="became shorter while it was read"):
+        Chunk(lambda start, length: b"x" * (length - 1), 4, 10, {}).load()
+
+
+@pytest.mark.parametrize("how", ["replaced", "written over", "touched"])
+def test_a_file_that_changes_after_it_was_opened(tmp_path, how):
+    for seed, name in enumerate("ab"):
+        write_table(make(345, seed), str(tmp_path / name))
+    table = open_table(str(tmp_path / "a"))
+    assert our_bytes(table) == (tmp_path / "a").read_bytes()
+    if how == "replaced":
+        os.replace(tmp_path / "b", tmp_path / "a")
+    elif how == "written over":
+        (tmp_path / "a").write_bytes((tmp_path / "b").read_bytes())
+    later = (tmp_path / "a").stat().st_mtime_ns + 10**9
+    os.utime(tmp_path / "a", ns=(later, later))
+    recoded = table.with_computed(label=lambda rows: pa.nulls(rows.stop - rows.start, pa.int32()))
+    for read in (lambda: our_bytes(table), lambda: our_bytes(recoded), lambda: table.value("key", 0)):
+        with pytest.raises(DataError, match="a: changed while it was read; start again$"):
+            read()
+
+
+def test_a_file_of_the_same_size_and_time_in_the_place_of_another(tmp_path):
+    for name in ("a", "b"):
+        write_table(make(345), str(tmp_path / name))
+        os.utime(tmp_path / name, ns=(10**18, 10**18))
+    table = open_table(str(tmp_path / "a"))
+    os.replace(tmp_path / "b", tmp_path / "a")
+    with pytest.raises(DataError, match="changed while it was read"):
+        our_bytes(table)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("when", ["while it is opened", "later"])
+def test_a_file_that_changes_in_the_middle_of_a_read(tmp_path, monkeypatch, when, damaged):
+    for seed, name in enumerate("ab"):
+        write_table(make(345, seed), str(tmp_path / name))
+    opened = table_stored._opened
+
+    def exchange(where):
+        if damaged:
+            where.write_bytes(b"PAR1")
+        else:
+            os.replace(tmp_path / "b", where)
+        return opened(where)
+
+    table = open_table(str(tmp_path / "a"))
+    monkeypatch.setattr(table_stored, "_opened", exchange)
+    with pytest.raises(DataError, match="a: changed while it was read; start again$"):
+        open_table(str(tmp_path / "a")) if when == "while it is opened" else table.value("key", 0)
+
+
+def edited(raw, edit):
+    """A Parquet file whose footer says something else."""
+    length = footer_length(raw[-8:])
+    footer = load_footer(raw[-length - 8 : -8])
+    edit(footer)
+    return raw[: -length - 8] + dump_footer(footer)
+
+
+def chunks_of(raw):
+    """What the footer says of every chunk."""
+    footer = load_footer(raw[-footer_length(raw[-8:]) - 8 : -8])
+    return [chunk for group in footer[4].held for chunk in group[1].held]
+
+
+def test_indexes_and_filters_of_the_source_are_left_behind(small_groups, never_decoded, tmp_path):
+    data = make(2345).data.replace_schema_metadata({METADATA_KEY: TableMeta().dump()})
+    pq.write_table(
+        data,
+        tmp_path / "t",
+        row_group_size=ROW_GROUP,
+        compression="zstd",
+        use_dictionary=["status"],
+        write_page_index=True,
+        bloom_filter_options={"key": {"ndv": 1000}, "label": {"ndv": 10}},
+    )
+
+    def add_index(footer):
+        for group in footer[4].held:
+            for chunk in group[1].held:
+                chunk[3] = struct_value(dict(sorted({**chunk[3].held, 10: integer(4)}.items())))
+
+    raw = edited((tmp_path / "t").read_bytes(), add_index)
+    (tmp_path / "t").write_bytes(raw)
+    # 4 to 7 of a chunk are its page index; 10, 14 and 15 of its metadata are another index and a filter.
+    assert {4, 5, 6, 7} <= {number for chunk in chunks_of(raw) for number in chunk}
+    assert {10, 14, 15} <= {number for chunk in chunks_of(raw) for number in chunk[3].held}
+    copied = our_bytes(open_table(str(tmp_path / "t")))
+    assert never_decoded == set()
+    for chunk in chunks_of(copied):
+        assert not {4, 5, 6, 7} & set(chunk) and not {10, 14, 15} & set(chunk[3].held)
+        places = [chunk[3].held[number].held for number in (9, 11) if number in chunk[3].held]
+        assert all(0 < place < len(copied) for place in places)
+    assert pq.read_table(io.BytesIO(copied)).to_pylist() == data.to_pylist()
+
+
+def test_what_another_program_wrote_is_encoded_anew(small_groups, never_decoded, tmp_path):
+    table = make(2345)
+
+    def rename(footer):
+        footer[6] = Value(footer[6].kind, b"other version 1.0")
+
+    write_table(table, str(tmp_path / "t"))
+    (tmp_path / "t").write_bytes(edited((tmp_path / "t").read_bytes(), rename))
+    assert our_bytes(open_table(str(tmp_path / "t"))) == arrow_bytes(stored(tmp_path / "t"))
+    assert never_decoded == set(table.schema.names)
+
+
+@pytest.mark.parametrize("rows", [1001, 2345, 3000])
+def test_one_row_group_that_is_larger_than_ours_is_parted(small_groups, tmp_path, rows):
+    data = make(rows).data.replace_schema_metadata({METADATA_KEY: TableMeta().dump()})
+    pq.write_table(data, tmp_path / "t", row_group_size=rows, compression="zstd", use_dictionary=["status"])
+    copied = our_bytes(open_table(str(tmp_path / "t")))
+    found = pq.ParquetFile(io.BytesIO(copied)).metadata
+    sizes = [found.row_group(group).num_rows for group in range(found.num_row_groups)]
+    assert sizes == [min(1000, rows - first) for first in range(0, rows, 1000)]
+    assert pq.read_table(io.BytesIO(copied)).to_pylist() == data.to_pylist()
+
+
+def test_a_row_group_that_holds_other_rows_than_its_footer_says(tmp_path):
+    def add_row(footer):
+        footer[3] = footer[4].held[0][3] = integer(346)
+
+    write_table(make(345), str(tmp_path / "t"))
+    (tmp_path / "t").write_bytes(edited((tmp_path / "t").read_bytes(), add_row))
+    with pytest.raises(
+        DataError, match=r"t: this is no Parquet file \(row group 0 holds 345 rows, not 346\)"
+    ):
+        open_table(str(tmp_path / "t")).value("label", 0)
 
 
 def test_footers_are_written_as_they_were_read():
