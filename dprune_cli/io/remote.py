@@ -175,7 +175,7 @@ def _open(path: RemotePath, describe: Describe | None = None) -> tuple[Any, str]
 
     Raises:
         DpruneError: a package is missing.
-        UsageError: `fsspec` does not know the storage.
+        UsageError: `fsspec` does not know the storage, or the URL lacks a part of its address.
     """
 
     def find() -> tuple[Any, str]:
@@ -189,6 +189,11 @@ def _open(path: RemotePath, describe: Describe | None = None) -> tuple[Any, str]
             raise DpruneError(f"{path}: {path.protocol}:// needs the package {package}; install it") from None
         except ValueError:
             raise UsageError(f"{path}: there is no storage {path.protocol}://") from None
+        except TypeError as error:
+            # What the URL does not say is missing among the arguments of the file system.
+            if "required positional argument" not in str(error):
+                raise
+            raise UsageError(f"{path}: does not say all that a storage {path.protocol}:// needs") from None
 
     # Some connect as soon as they are made.
     return retried(find, describe or path.cannot_read)

@@ -26,6 +26,9 @@ _REFUSED = (401, 403)
 # Those of them that Python has no class for.
 _BROKEN = (errno.EBUSY, errno.EAGAIN, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# No storage and no network raises these. `KeyError` is none of them: libraries raise it for variables that
+# the environment lacks, and for fields that an answer lacks.
+_MISTAKES = (ArithmeticError, AssertionError, AttributeError, IndexError, NameError, TypeError)
 # Errors of connections by name, because the packages that have them may not be installed.
 _CONNECTION = re.compile(
     "Client(Connection|Payload)Error|ConnectionError|ConnectTimeout|ConnectionClosedError|"
@@ -88,6 +91,7 @@ def retried(request: Callable[[], T], describe: Callable[[Problem], DpruneError]
     Raises:
         DpruneError: by `describe`.
         OSError: a file on this machine cannot be written.
+        TypeError, AttributeError, ...: a mistake in a program, ours or that of the library.
     """
     draw = random.Random()
     began = time.monotonic()
@@ -96,7 +100,7 @@ def retried(request: Callable[[], T], describe: Callable[[Problem], DpruneError]
             return request()
         # Each library has errors of its own, and this is the border to all of them.
         except Exception as error:
-            if isinstance(error, DpruneError | MemoryError):
+            if isinstance(error, (DpruneError, MemoryError, *_MISTAKES)):
                 raise
             if isinstance(error, OSError) and error.errno in _FULL:
                 raise

@@ -15,7 +15,7 @@ _INDIRECT = re.compile(
     "asynclocal|async_?wrapper|blockcache|cached|dask|data|dir|dvc|filecache|generic|git|jlab|jupyter|"
     "libarchive|pyscript|reference|root|simplecache|tar|zip"
 )
-# `name:password@`. Secrets have slashes in them and may begin like a port, so what follows one is not trusted.
+# `name:password@`. Secrets have slashes in them and may begin like a port, so none is trusted to be one.
 _LOGIN = re.compile(r"[^/@:]*:[^@]*@")
 _SECRET = re.compile(r"[?&][^=&]*(token|sig|secret|key|pass|auth|cred|policy)[^=&]*=", re.IGNORECASE)
 

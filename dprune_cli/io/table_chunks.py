@@ -27,6 +27,7 @@ _FILE_SCHEMA, FILE_ROWS, FILE_GROUPS, _FILE_WRITER = 2, 3, 4, 6
 _ELEMENT_NAME, _ELEMENT_CHILDREN = 4, 5
 _GROUP_CHUNKS, _GROUP_BYTES, _GROUP_ROWS, _GROUP_OFFSET, _GROUP_STORED = 1, 2, 3, 5, 6
 _CHUNK_FILE_OFFSET, _CHUNK_META = 2, 3
+_CHUNK_SECRETS = frozenset({8, 9})
 _META_CODEC, _META_BYTES, _META_STORED, _META_PAGE, _META_DICTIONARY = 4, 6, 7, 9, 11
 # Offsets into the file that hold for no other one: indexes and filters, which are optional, are left behind.
 _META_ELSEWHERE = frozenset({10, 14, 15})
@@ -102,6 +103,8 @@ class Footer:
         return found
 
     def _chunk(self, stored: Struct, read: ReadBytes) -> Chunk:
+        if not _CHUNK_SECRETS.isdisjoint(stored):
+            raise ValueError("an encrypted chunk, which is worth nothing without its keys")
         meta = stored[_CHUNK_META].held
         start, length = meta[_META_PAGE].held, meta[_META_STORED].held
         if _META_DICTIONARY in meta:

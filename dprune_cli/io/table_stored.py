@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from dprune_cli.io.remote import RemotePath, parse_place
 from dprune_cli.io.remote_cache import local_parts
 from dprune_cli.io.table_chunks import Chunk, Footer
 from dprune_cli.io.table_meta import COLUMN_TYPES, METADATA_KEY, TableMeta
+from dprune_cli.io.table_unchanged import FileState
 from dprune_cli.io.table_view import Computed, TableView
 
 
@@ -37,6 +39,7 @@ class Part:
         types: of its columns, as they are in the file.
         schema: its columns, in the types that tables of ours have.
         meta: what it says of the table.
+        state: of the file when it was opened, since its path may lead to another one later; None for bytes.
     """
 
     where: Path | pa.Buffer
@@ -45,23 +48,26 @@ class Part:
     types: dict[str, pa.DataType]
     schema: pa.Schema
     meta: TableMeta
+    state: FileState | None
 
     @classmethod
     def open(cls, where: Path | pa.Buffer, source: str) -> Part:
         """Read what the file says of itself; `DataError` if it is no Parquet file."""
-        with reading(source), pq.ParquetFile(_opened(where)) as file:
+        state = None if isinstance(where, pa.Buffer) else FileState.of(where, source)
+        with _kept(where, state, source), reading(source), pq.ParquetFile(_opened(where)) as file:
             footer, schema = file.metadata, file.schema_arrow
         check_names(schema, source)
         meta = TableMeta.load((schema.metadata or {}).get(METADATA_KEY), source)
         fields = [item.with_type(COLUMN_TYPES.get(item.name, item.type)) for item in schema]
         types = dict(zip(schema.names, schema.types, strict=True))
-        return cls(where, source, footer, types, pa.schema(fields, schema.metadata), meta)
+        return cls(where, source, footer, types, pa.schema(fields, schema.metadata), meta, state)
 
     @cached_property
     def _fields(self) -> Footer | None:
         """The footer with all that is in it; None for one that only Arrow knows to read."""
         try:
-            size = self.where.size if isinstance(self.where, pa.Buffer) else self.where.stat().st_size
+            where = self.where
+            size = where.size if isinstance(where, pa.Buffer) else FileState.of(where, self.source).size
             return Footer.read(size, self._bytes)
         except ValueError:
             return None
@@ -86,7 +92,7 @@ class Part:
     def _bytes(self, start: int, length: int) -> bytes | pa.Buffer:
         if isinstance(self.where, pa.Buffer):
             return self.where.slice(start, length)
-        with reading(self.source), open(self.where, "rb") as file:
+        with self._kept(), reading(self.source), open(self.where, "rb") as file:
             file.seek(start)
             return file.read(length)
 
@@ -94,10 +100,17 @@ class Part:
         """The columns of a row group, as far as the part has them, in the types of tables of ours."""
         wanted = [name for name in columns if name in self.schema.names]
         # A handle of its own, because several threads read at a time.
-        with reading(self.source), pq.ParquetFile(_opened(self.where), metadata=self.footer) as file:
+        with (
+            self._kept(),
+            reading(self.source),
+            pq.ParquetFile(_opened(self.where), metadata=self.footer) as file,
+        ):
             data = file.read_row_group(group, columns=wanted, use_threads=False)
             data.validate(full=True)
         return _with_our_types(data, self.source)
+
+    def _kept(self) -> AbstractContextManager[None]:
+        return _kept(self.where, self.state, self.source)
 
 
 @dataclass(frozen=True)
@@ -141,7 +154,10 @@ class StoredTable(TableView):
         found = part.read(group, [name for name in columns if name not in self.added])
         rows = slice(int(self.edges[number]), int(self.edges[number + 1]))
         if len(found.column_names) and len(found) != rows.stop - rows.start:
-            raise DataError(f"{part.source} changed while it was read")
+            raise DataError(
+                f"{part.source}: this is no Parquet file (row group {group} holds {len(found)} rows, "
+                f"not {rows.stop - rows.start})"
+            )
         schema = self.schema
         data = [self._column(name, schema.field(name).type, found, rows) for name in columns]
         return pa.Table.from_arrays(data, schema=pa.schema([schema.field(name) for name in columns]))
@@ -219,6 +235,13 @@ def _part_files(source: str) -> list[tuple[Path, str]]:
     if not parts:
         raise DataError(f"{source}: there is no such table")
     return [(part, str(part)) for part in parts]
+
+
+def _kept(where: Path | pa.Buffer, state: FileState | None, source: str) -> AbstractContextManager[None]:
+    """Make sure that what is read is what was opened."""
+    if state is None or isinstance(where, pa.Buffer):
+        return nullcontext()
+    return state.kept(where, source)
 
 
 def _opened(where: Path | pa.Buffer) -> Any:

@@ -37,8 +37,7 @@ class FileState:
 
     @contextmanager
     def kept(self, path: Path, source: str) -> Iterator[None]:
-        """`DataError` unless a file is in this state both before and after it is read."""
-        self._check(path, source)
+        """`DataError` unless a file is still in this state after it was read."""
         try:
             yield
         except DataError:

@@ -13,7 +13,7 @@ from dprune_cli.io.table import ScoreTable, TableMeta, read_table, write_table
 from dprune_cli.io.trajectory import Trajectory
 from dprune_cli.stages.quota import QuotaRequest, quota
 from dprune_cli.stages.select import SelectOutputs, SelectRequest, select
-from dprune_cli.stages.select_outputs import write_outputs
+from dprune_cli.stages.select_kept import write_kept
 
 FEW_AND_MANY = pytest.mark.parametrize("cases", [25, pytest.param(1500, marks=pytest.mark.slow)])
 
@@ -54,7 +54,7 @@ def test_tables_are_used_or_refused(cases, fuzz, place):
             outputs = SelectOutputs(
                 shards=str(place / "out"), folder=place / "images", keys=place / "keys.txt"
             )
-            attempt(lambda found=found, outputs=outputs: write_outputs(found.table, found.keep, outputs))
+            attempt(lambda found=found, outputs=outputs: write_kept(found, outputs))
             assert not (place / "out").exists() and not (place / "images").exists()
 
     methods = st.sampled_from(("uniform", "drop", "loss", "balanced", "score:by=el2n", "longtail:factor=3"))

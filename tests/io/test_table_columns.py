@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as encryption
 import pytest
 
 from dprune_cli.core.errors import DataError
 from dprune_cli.io import table_keys
 from dprune_cli.io.keys import hash_keys
-from dprune_cli.io.table import ScoreTable, TableMeta, check_keys, open_table
+from dprune_cli.io.table import ScoreTable, TableMeta, check_keys, open_table, write_table
 from dprune_cli.io.table_columns import read_integers, read_numbers, read_ok, read_strata
 from dprune_cli.io.table_keys import KeyHashes
 
@@ -141,3 +144,28 @@ def test_tables_in_memory_are_read_by_the_same_functions():
     table = ScoreTable(data, TableMeta(classes=["cat"]))
     assert read_integers(table, "label").tolist() == [0, -1, 300]
     assert table.value("key", 2) == "c" and len(table) == 3 and "group" not in table
+
+
+class OneKey(encryption.KmsClient):
+    """Keys that are no secret."""
+
+    def wrap_key(self, key_bytes, master_key_identifier):
+        return base64.b64encode(key_bytes)
+
+    def unwrap_key(self, wrapped_key, master_key_identifier):
+        return base64.b64decode(wrapped_key)
+
+
+def test_a_table_with_an_encrypted_column_is_refused(tmp_path):
+    table = pa.table({"key": ["a", "b", "c"], "label": [0, 0, 1], "secret": [1, 2, 3]})
+    factory = encryption.CryptoFactory(lambda _: OneKey())
+    wanted = encryption.EncryptionConfiguration(
+        "footer", column_keys={"k": ["secret"]}, plaintext_footer=True
+    )
+    properties = factory.file_encryption_properties(encryption.KmsConnectionConfig(), wanted)
+    path = tmp_path / "t.parquet"
+    with pq.ParquetWriter(path, table.schema, compression="zstd", encryption_properties=properties) as writer:
+        writer.write_table(table)
+    with pytest.raises(DataError, match=r"encrypted|decrypt"):
+        write_table(open_table(str(path)), str(tmp_path / "out.parquet"))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["t.parquet"]

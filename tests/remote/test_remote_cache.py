@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from dprune_cli.core.errors import DataError
-from dprune_cli.io.remote import RemotePath
+from dprune_cli.io.remote import RemotePath, download, find_info
 from dprune_cli.io.remote_cache import ShardCache, cache_home, open_shard
 
 
@@ -106,6 +106,54 @@ def test_what_a_killed_command_was_fetching_is_cleared(store, tmp_path):
         fcntl.flock(alive, fcntl.LOCK_EX)
         assert read(cache, put(store, "a", b"a" * 8)) == b"a" * 8
         assert (tmp_path / "alive.part").exists() and not (tmp_path / "dead.part").exists()
+
+
+def test_a_part_that_is_renamed_while_room_is_made(store, tmp_path, monkeypatch):
+    (tmp_path / "other.part").write_bytes(b"x" * 4)
+    scan = os.scandir
+
+    def rename_after(folder):
+        entries = list(scan(folder))
+        os.replace(tmp_path / "other.part", tmp_path / "other")
+        return entries
+
+    url = put(store, "a", b"abc")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.scandir", rename_after)
+        assert read(ShardCache(100, tmp_path), url) == b"abc"
+    assert (tmp_path / "other").read_bytes() == b"x" * 4 and kept(tmp_path) == 7
+
+
+@pytest.mark.parametrize(
+    ("after", "why"),
+    [
+        (b"vwxyz", "memory://a: changed while it was read; start again"),
+        (b"vwxyz and more", "memory://a: changed while it was read; start again"),
+        (b"vwx", "memory://a: gave 1 bytes for bytes 2 to 4; it changed"),
+        (None, "memory://a: there is no such object"),
+    ],
+)
+def test_an_object_that_changes_after_it_was_asked_about(store, tmp_path, monkeypatch, after, why):
+    monkeypatch.setattr("dprune_cli.io.remote._CHUNK", 2)
+    path = RemotePath(put(store, "a", b"abcde"))
+    info = find_info(path)
+    with open(tmp_path / "whole", "wb") as sink:
+        download(path, info, sink.fileno())
+    assert (tmp_path / "whole").read_bytes() == b"abcde"
+    store.rm("/a")
+    if after is not None:
+        put(store, "a", after)
+    with open(tmp_path / "copy", "wb") as sink, pytest.raises(DataError, match=f"^{why}"):
+        download(path, info, sink.fileno())
+
+
+def test_a_range_is_as_long_as_it_was_asked_for(store):
+    path = RemotePath(put(store, "a", b"abcde"))
+    assert path.read_range(1, 5) == b"bcde" and path.read_range(2, 3) == b"c"
+    for start, stop, count in ((1, 6, 4), (5, 7, 0), (0, 100, 5)):
+        expected = f"^memory://a: gave {count} bytes for bytes {start} to {stop}; it changed"
+        with pytest.raises(DataError, match=expected):
+            path.read_range(start, stop)
 
 
 def test_two_that_want_the_same_shard_fetch_it_once(store, tmp_path, monkeypatch):

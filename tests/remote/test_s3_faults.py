@@ -119,6 +119,34 @@ def test_no_credentials_are_one_clear_line(s3, url, monkeypatch):
         retried(fail, RemotePath(url).cannot_read)
 
 
+@pytest.mark.parametrize(
+    "mistake", [TypeError, AttributeError, NameError, AssertionError, IndexError, ZeroDivisionError]
+)
+@pytest.mark.parametrize("tries", [0, 2])
+def test_a_mistake_in_a_program_is_no_fault_of_the_storage(monkeypatch, mistake, tries):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    asked = []
+
+    def fail():
+        asked.append(mistake)
+        if len(asked) <= tries:
+            raise ConnectionResetError
+        raise mistake("ours")
+
+    with pytest.raises(mistake, match=r"^ours$"):
+        retried(fail, RemotePath("s3://b/a").cannot_read)
+    assert len(asked) == tries + 1
+
+
+@pytest.mark.parametrize("error", [KeyError("AZURE_KEY"), ValueError("secret"), NotImplementedError("x")])
+def test_what_a_library_says_of_its_storage_is_one_line(error):
+    def fail():
+        raise error
+
+    with pytest.raises(DataError, match=rf"^s3://b/a: it failed \({type(error).__name__}\)$"):
+        retried(fail, RemotePath("s3://b/a").cannot_read)
+
+
 def test_waits_grow_and_are_spread(monkeypatch):
     waits: list[float] = []
     monkeypatch.setattr("time.sleep", waits.append)

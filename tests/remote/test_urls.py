@@ -45,6 +45,14 @@ def test_a_word_is_a_path_or_a_url(word, place):
         "https://host/a.tar?download=s3cret",
         "gs://b/a.tar?access_token=s3cret",
         "simplecache::https://me:s3cret@host/a.tar",
+        "az://b/a.tar?sig=s3cret",
+        "az://b/a.tar?sv=2024&X-Signature=s3cret",
+        "s3://b/a.tar?versionId=1&client_secret=s3cret",
+        "s3://b/a.tar?AWSAccessKeyId=s3cret",
+        "ftp://b/a.tar?PASSWORD=s3cret",
+        "gs://b/a.tar?authorization=s3cret",
+        "gs://b/a.tar?X-Goog-Credential=s3cret",
+        "s3://b/a.tar?Policy=s3cret",
     ],
 )
 def test_a_url_that_holds_a_secret_is_refused_and_not_repeated(url):
@@ -74,6 +82,11 @@ def test_commands_chains_and_storages_that_lead_elsewhere_are_refused(word):
 def test_an_unknown_storage_is_a_usage_error():
     with pytest.raises(UsageError, match="there is no storage nowhere://"):
         RemotePath("nowhere://b/a").read_bytes()
+
+
+def test_a_url_without_a_part_that_its_storage_needs():
+    with pytest.raises(UsageError, match="github://a/b: does not say all that a storage github:// needs"):
+        RemotePath("github://a/b").read_bytes()
 
 
 def test_a_missing_package_is_named(monkeypatch):
