@@ -134,6 +134,17 @@ def test_weighters_see_the_whole_batch(weighter):
     np.testing.assert_allclose(watched(together)[1], watched([alone])[1], rtol=0, atol=1e-3)
 
 
+def train_clipped():
+    return train(epochs=1, clip_norm=0.05)
+
+
+def test_gradients_are_clipped_at_the_length_of_their_sum():
+    (alone,), together = run_together(1, train_clipped), run_together(2, train_clipped)
+    np.testing.assert_allclose(watched(together)[1], watched([alone])[1], rtol=0, atol=1e-4)
+    plain = run_together(1, train, N, "tiny", None, None, 32, 1)
+    assert np.abs(watched(plain)[1] - watched([alone])[1]).max() > 0.01
+
+
 @pytest.mark.parametrize(("count", "batch"), [(3, 2), slow(7, 3), slow(33, 32)])
 def test_processes_without_a_sample_of_a_batch_take_part(count, batch):
     given = (count, "tiny", None, None, batch)
