@@ -117,6 +117,24 @@ class TrainConfig:
         return drops
 
 
+@dataclass(frozen=True, kw_only=True)
+class QueryConfig:
+    """The query model of `prune`; what is not given is chosen from the data and the machine."""
+
+    model: str | None = option(
+        None,
+        "tiny, resnet18/34/50, vgg16/19, torchvision:NAME or package.module:factory; "
+        "default tiny on a CPU, resnet18 on a GPU.",
+        "Query model",
+    )
+    epochs: int | None = option(None, "Epochs of its schedule; default by the samples.", "Query model")
+    batch_size: int | None = option(None, "Samples a step; default by the samples.", "Query model")
+    lr: float | None = option(None, "Peak learning rate; default 0.1 for batches of 128.", "Query model")
+    runs: int = option(1, "Runs that scores are averaged over.", "Query model")
+    device: str | None = option(None, "cpu or cuda; default the GPU if there is one.", "Query model")
+    seed: int = option(0, "Fixes every random choice.", "Query model")
+
+
 def read_recipe(path: Path, known: set[str]) -> dict[str, Any]:
     """Options from a TOML file; names as on the command line, with - or _.
 

@@ -60,7 +60,7 @@ class Registry(Generic[T]):
         """The method that `NAME[:param=value,...]` describes."""
         name, _, rest = spec.partition(":")
         cls = self.get(name)
-        return cls(**_convert(f"{self.kind} {name}", cls, _split_parameters(rest)))
+        return cls(**_convert(f"{self.kind} {name}", cls, split_parameters(rest)))
 
 
 def parameters(method: Any) -> dict[str, Any]:
@@ -68,7 +68,8 @@ def parameters(method: Any) -> dict[str, Any]:
     return {field.name: getattr(method, field.name) for field in dataclasses.fields(method) if field.init}
 
 
-def _split_parameters(text: str) -> dict[str, str]:
+def split_parameters(text: str) -> dict[str, str]:
+    """`param=value,...` by name; `UsageError` for anything else."""
     pairs: dict[str, str] = {}
     for item in filter(None, text.split(",")):
         key, equals, value = item.partition("=")

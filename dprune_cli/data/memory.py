@@ -23,6 +23,18 @@ def parse_memory(text: str, option: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
+def write_memory(amount: int) -> str:
+    """Bytes as people write them.
+
+    >>> write_memory(1_540_000_000), write_memory(999), write_memory(0)
+    ('1.5 GB', '999 B', '0 B')
+    """
+    for power, unit in reversed(list(enumerate(("kB", "MB", "GB", "TB"), 1))):
+        if amount >= 1000**power:
+            return f"{amount / 1000**power:.1f} {unit}"
+    return f"{amount} B"
+
+
 def host_memory() -> int:
     """Bytes of RAM in this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -122,7 +122,12 @@ def _is_ours(config: RunConfig) -> bool:
 
 
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write one row an epoch; see `train.loop.Fit.train` for the columns."""
+    """Write RUN/history.parquet."""
+    pq.write_table(history_table(rows), path)
+
+
+def history_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """One row an epoch; see `train.loop.Fit.train` for the columns."""
     schema = pa.schema(
         [
             ("epoch", pa.int32()),
@@ -142,4 +147,4 @@ def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
             ("val_worst_class", pa.float64()),
         ]
     )
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    return pa.Table.from_pylist(rows, schema=schema)

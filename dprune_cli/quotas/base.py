@@ -7,7 +7,7 @@ nearest to n_k = min(N_k, lambda * w_k) with lambda such that they sum to the bu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -90,6 +90,13 @@ class QuotaRule(ABC):
 
     info: ClassVar[MethodInfo]
     needs: ClassVar[str] = "class sizes"
+    needs_validation: ClassVar[bool] = False
+    few_samples: ClassVar[Mapping[str, str]] = {}
+    """Parameters, as users write them, that suit validation data with few samples of a class, or none."""
+
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the table that it looks at."""
+        return ()
 
     @abstractmethod
     def weights(self, given: QuotaInput) -> NDArray[np.float64]:

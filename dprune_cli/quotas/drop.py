@@ -6,6 +6,7 @@ https://arxiv.org/abs/2404.05579.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -44,6 +45,8 @@ class Drop(QuotaRule):
 
     info = MethodInfo(name="drop", title="DRoP", paper="https://arxiv.org/abs/2404.05579")
     needs: ClassVar[str] = "predictions of validation data (--val)"
+    needs_validation: ClassVar[bool] = True
+    few_samples: ClassVar[Mapping[str, str]] = {"smoothing": "1", "missing_class": "mean"}
     smoothing: float = 0
     missing_class: MissingClass = "error"
 

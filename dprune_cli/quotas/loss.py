@@ -45,6 +45,10 @@ class Loss(QuotaRule):
         if self.clip is not None and not 0 < self.clip < math.inf:
             raise UsageError(f"loss:clip={self.clip} is not a number above 0")
 
+    def columns(self) -> tuple[str, ...]:
+        """The losses."""
+        return ("loss",)
+
     def weights(self, given: QuotaInput) -> NDArray[np.float64]:
         """(S,) sqrt(p_j L_j); `DataError` if a sample that may be kept has no loss."""
         values = given.column("loss")

@@ -39,6 +39,10 @@ class Score(QuotaRule):
     by: str
     end: End | None = None
 
+    def columns(self) -> tuple[str, ...]:
+        """The score column."""
+        return (self.by,)
+
     def weights(self, given: QuotaInput) -> NDArray[np.float64]:
         """(S,) counts that sum to the budget; `BudgetError` if fewer samples have the score."""
         values = given.column(self.by)

@@ -18,7 +18,7 @@ from dprune_cli.core.config import DataConfig
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.progress import Progress
 from dprune_cli.data.augment import LAYOUT
-from dprune_cli.data.batch import Images, Inputs, count_pieces
+from dprune_cli.data.batch import Images, Inputs
 from dprune_cli.io.remote import Place, parse_place
 from dprune_cli.io.remote_cache import local_file
 from dprune_cli.io.run_dir import WEIGHTS, RunConfig, is_run, read_run
@@ -31,7 +31,9 @@ from dprune_cli.models.heads import build_mlp
 from dprune_cli.models.weights import load_weights
 from dprune_cli.stages import inputs
 from dprune_cli.stages.feature_inputs import check_reading, check_width, keep_vectors, load_features
-from dprune_cli.train.probe import BATCH, probe
+from dprune_cli.stages.geometry import Embedded, Embedding, GeometryRequest
+from dprune_cli.train.observe import Field
+from dprune_cli.train.probe import probe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class EvaluateRequest:
     reading: DataConfig = field(default_factory=DataConfig)
     from_features: Place | None = None
     device: str | None = None
+    geometry: GeometryRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,14 @@ class Evaluation:
         table: the samples with `pred` and `loss`.
         summary: accuracy and recalls.
         groups: (G,) accuracy of every group; None without groups.
+        embedded: how classes lie in the run's embedding; None if it was not asked for.
     """
 
     run: str
     table: ScoreTable
     summary: Summary
     groups: NDArray[np.float64] | None
+    embedded: Embedded | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The summary as users read it with `--json`; null for a class without samples."""
@@ -76,6 +81,8 @@ class Evaluation:
         if self.groups is not None:
             result["worst_group"] = float(np.nanmin(self.groups))
             result["group_accuracy"] = _named(self.table.meta.groups, self.groups)
+        if self.embedded is not None and self.embedded.sets:
+            result["geometry"] = {name: one.as_json() for name, one in self.embedded.sets.items()}
         return result
 
 
@@ -112,7 +119,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> tuple[Samples, lis
     Raises:
         UsageError: images for a run on features, or the other way round.
         DataError: no run folder, no usable sample, runs that know different classes, features that do not
-            match.
+            match, a table that keeps samples of other data.
     """
     configs = [read_run(parse_place(run)) for run in request.runs]
     first = configs[0]
@@ -126,8 +133,12 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> tuple[Samples, lis
     for run, config, (samples, fed) in zip(request.runs, configs, opened, strict=True):
         model = restore_model(run, config).to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
         amp = bool(config.training.get("amp", True))
-        pred, loss = predict(model, samples, fed, amp, progress)
-        evaluations.append(_evaluation(run, samples, pred, loss))
+        embedding = Embedding(request.geometry, samples) if request.geometry is not None else None
+        pred, loss = predict(model, samples, fed, amp, progress, embedding)
+        found = describe(run, samples, pred, loss)
+        if embedding is not None:
+            found = dataclasses.replace(found, embedded=embedding.look(progress))
+        evaluations.append(found)
     return samples, evaluations
 
 
@@ -192,17 +203,27 @@ def _open_features(
 
 
 def predict(
-    model: nn.Module, samples: Samples, fed: Inputs, amp: bool, progress: Progress
+    model: nn.Module,
+    samples: Samples,
+    fed: Inputs,
+    amp: bool,
+    progress: Progress,
+    embedding: Embedding | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """(N,) predicted classes, -1 where a sample cannot be used, and (N,) cross-entropies, NaN there."""
+    """(N,) predicted classes, -1 where a sample cannot be used, and (N,) cross-entropies, NaN there.
+
+    `embedding`, if there is one, takes what the model feeds its last layer.
+    """
     pred = np.full(len(samples), -1, np.int32)
     loss = np.full(len(samples), np.nan, np.float32)
     data = inputs.labelled(samples, fed)
-    passes = probe(model, data, amp=amp)
-    for obs in progress.track(passes, count_pieces(len(data.rows), BATCH), "evaluate"):
+    passes = probe(model, data, amp=amp, fields=() if embedding is None else (Field.EMBEDDING,))
+    for obs in progress.track(passes, len(data.rows), "evaluate", size=len):
         rows = obs.index.cpu().numpy()
         pred[rows] = obs.logits.argmax(1).cpu().numpy()
         loss[rows] = obs.loss.cpu().numpy()
+        if embedding is not None:
+            embedding.take(obs)
     return pred, loss
 
 
@@ -231,7 +252,8 @@ def load_validation(
     return samples, opened
 
 
-def _evaluation(run: str, samples: Samples, pred: NDArray[np.int32], loss: NDArray[np.float32]) -> Evaluation:
+def describe(run: str, samples: Samples, pred: NDArray[np.int32], loss: NDArray[np.float32]) -> Evaluation:
+    """What the predictions of a run say of it; see `predict`."""
     ok = samples.ok()
     table = samples.table()
     table = table.with_columns(

@@ -24,7 +24,7 @@ from dprune_cli.io.keys import draw_seed
 from dprune_cli.io.outputs import whole_file
 from dprune_cli.io.remote import Place
 from dprune_cli.io.remote_cache import local_file
-from dprune_cli.io.table import read_table
+from dprune_cli.io.table import ScoreTable, read_table
 from dprune_cli.io.table_columns import By, StratumColumn, read_numbers, read_ok, read_strata
 from dprune_cli.io.table_keys import KeyHashes, check_keys
 from dprune_cli.io.table_view import TableView
@@ -39,12 +39,15 @@ SUFFIXES = (".parquet", ".csv", ".json")
 
 @dataclass(frozen=True, kw_only=True)
 class QuotaRequest:
-    """What `dprune quota` was asked for; see its options."""
+    """What `dprune quota` was asked for; see its options.
+
+    `validation` holds tables of predictions, or where they are.
+    """
 
     method: str | None = None
     keep: Budget | None = None
     by: By = "class"
-    validation: Sequence[str] = ()
+    validation: Sequence[str | ScoreTable] = ()
     minimum: int = 0
     edited: Place | None = None
     seed: int = 0
@@ -133,7 +136,7 @@ def _step(rule: QuotaRule, request: QuotaRequest) -> dict[str, Any]:
         "paper": rule.info.paper,
         "keep": request.keep.text if request.keep else None,
         "min_per_class": request.minimum or None,
-        "val": list(request.validation) or None,
+        "val": [one if isinstance(one, str) else one.source for one in request.validation] or None,
         "seed": request.seed,
     }
 
@@ -177,10 +180,10 @@ def _rule_input(
     )
 
 
-def _validation(source: str, table: TableView, by: By, strata: int) -> Validation:
+def _validation(source: str | ScoreTable, table: TableView, by: By, strata: int) -> Validation:
     """Count a validation table's errors by stratum; names, where both tables have them, decide over ids."""
     columns = ["key", "label", "group", "status", "pred"]
-    val = read_table(source, columns)
+    val = read_table(source, columns) if isinstance(source, str) else source
     if "pred" not in val:
         raise DataError(
             f"{val.source}: there is no column 'pred'; make it with `dprune evaluate RUN VAL -o FILE`"

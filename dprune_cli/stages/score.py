@@ -13,13 +13,14 @@ from dprune_cli.core import ranks
 from dprune_cli.core.errors import UsageError
 from dprune_cli.core.progress import Progress
 from dprune_cli.core.registry import parameters
+from dprune_cli.data.batch import Images
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable, TableMeta
 from dprune_cli.scores.base import Score
 from dprune_cli.stages import inputs
 from dprune_cli.stages.plan import RunPlan, make_scores, plan_runs
 from dprune_cli.stages.run_folder import settings
-from dprune_cli.stages.score_live import score_live
+from dprune_cli.stages.score_live import Trained, score_live
 from dprune_cli.stages.score_recorded import score_recorded
 from dprune_cli.stages.score_request import Outcome, Outcomes, ScoreRequest, ScoreResult, compute
 from dprune_cli.train.observe import RunInfo
@@ -77,18 +78,30 @@ def _from_training(
     device = inputs.pick_device(request.training.device)
     samples, images = inputs.load_images(samples, request.reading, device, progress)
     inputs.need_two_classes(samples)
+    table, trained = score_opened(request, plans, samples, images, progress)
+    if ranks.is_main():
+        trained.save(request, samples, table, images.size, device)
+    return ScoreResult(table, samples, trained.validation)
+
+
+def score_opened(
+    request: ScoreRequest, plans: Sequence[RunPlan], samples: Samples, images: Images, progress: Progress
+) -> tuple[ScoreTable, Trained]:
+    """Train on opened images, and score the samples that can be used.
+
+    Returns:
+        The table, of several processes in the first one alone, and what training gave.
+    """
     trained = score_live(request, plans, samples, images, progress)
     facts = {
-        "model": inputs.model_name(request.training, device),
+        "model": inputs.model_name(request.training, images.device),
         "epochs": request.training.epochs,
         "image_size": images.size,
         "training": {name: value for name, value in settings(request.training).items() if value is not None},
     }
     if not ranks.is_main():
-        return ScoreResult(samples.table(), samples)
-    table = _table(samples.table(), request, trained.outcomes, facts)
-    trained.save(request, samples, table, images.size, device)
-    return ScoreResult(table, samples, trained.validation)
+        return samples.table(), trained
+    return _table(samples.table(), request, trained.outcomes, facts), trained
 
 
 def _from_recording(request: ScoreRequest, scores: Sequence[Score], progress: Progress) -> ScoreResult:

@@ -1,0 +1,217 @@
+"""What `dprune prune` was asked for, and what that comes to for the data that it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dprune_cli.core import ranks
+from dprune_cli.core.budget import Budget, allocate
+from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES, DataConfig, QueryConfig
+from dprune_cli.core.errors import UsageError
+from dprune_cli.core.progress import Progress
+from dprune_cli.io.outputs import check_apart, check_output
+from dprune_cli.io.samples import Samples
+from dprune_cli.metrics.coverage import count_strata
+from dprune_cli.stages import inputs
+from dprune_cli.stages.plan import RunPlan, make_scores, plan_runs
+from dprune_cli.stages.prune_holdout import hold_out
+from dprune_cli.stages.prune_method import PruneMethod
+from dprune_cli.stages.prune_settings import Settings, choose_settings
+from dprune_cli.stages.score import check_scores
+from dprune_cli.stages.score_request import ScoreRequest
+
+# Watching it is free in any training, and it tells which labels are suspect.
+WATCHED = "aum"
+QUERY, SCORES = "query", "scores"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneRequest:
+    """The options of `dprune prune`.
+
+    Attributes:
+        data: DATA as typed.
+        out: the folder to write.
+        keep: what is kept.
+        method: how samples are chosen.
+        val: DATA that validates the query model; empty to hold out a tenth.
+        minimum: samples promised to every class; None for one each, where there are quotas that allow it.
+        query: what was given of the query model.
+        reading: how DATA is read.
+        shard_samples, shard_bytes: where shards end.
+        reuse: take the scores of an earlier command, if it had the same data and options.
+        force: replace what is in the folder.
+    """
+
+    data: Sequence[str]
+    out: str
+    keep: Budget
+    method: PruneMethod
+    val: Sequence[str] = ()
+    minimum: int | None = None
+    query: QueryConfig = field(default_factory=QueryConfig)
+    reading: DataConfig = field(default_factory=DataConfig)
+    shard_samples: int = SHARD_SAMPLES
+    shard_bytes: int = SHARD_BYTES
+    reuse: bool = True
+    force: bool = False
+
+    def verify(self) -> None:
+        """`UsageError` for what cannot be, before any work is done."""
+        if ranks.size() > 1:
+            raise UsageError(
+                "prune runs in one process; start its stages (score, evaluate, quota, select) with several"
+            )
+        if not self.data:
+            raise UsageError("name the DATA to prune")
+        if self.query.runs < 1:
+            raise UsageError(f"--runs {self.query.runs}: at least one run is needed")
+        if self.minimum and self.method.quota is None:
+            raise UsageError(
+                f"--min-per-class goes with quotas, and --method {self.method.text} has none; "
+                f"try --method drop:score={self.method.by}"
+            )
+        check_output(self.out, force=self.force, folder=True)
+        check_apart(self.out, [*self.data, *self.val])
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training of the query model.
+
+    Attributes:
+        name: `query` for the model that is validated, `scores` for one that only scores.
+        request: what `score` is asked for.
+        plans: its runs.
+        held: (N,) rows that it does not see.
+    """
+
+    name: str
+    request: ScoreRequest
+    plans: Sequence[RunPlan]
+    held: NDArray[np.bool_]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all its runs."""
+        return sum(plan.last_epoch for plan in self.plans)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done.
+
+    Attributes:
+        request: what was asked for.
+        samples: the data.
+        device: where models are trained.
+        settings: how.
+        held: (N,) rows held out to validate the query model; none with validation data.
+        kept: samples to keep.
+        minimum: samples promised to every class.
+        quota: quota method with its parameters; None for no quotas.
+        trainings: of the query model, the one that is validated first.
+    """
+
+    request: PruneRequest
+    samples: Samples
+    device: torch.device
+    settings: Settings
+    held: NDArray[np.bool_]
+    kept: int
+    minimum: int
+    quota: str | None
+    trainings: Sequence[Training]
+
+    @property
+    def validated(self) -> bool:
+        """Whether anything validates the query model."""
+        return bool(self.request.val) or bool(self.held.any())
+
+    @property
+    def size(self) -> int:
+        """Side of the images that models see."""
+        if self.settings.reading.image_size is None:
+            raise ValueError("the size has been chosen")
+        return self.settings.reading.image_size
+
+
+def plan_job(request: PruneRequest, progress: Progress) -> Job:
+    """Index DATA and choose what was not given.
+
+    Raises:
+        UsageError: options that contradict one another.
+        DataError: no usable sample, one class only, data that a score cannot use.
+        BudgetError: more is to be kept than there is, or less than is promised to the classes.
+    """
+    request.verify()
+    samples = inputs.load_samples(request.data, request.reading, force=request.force)
+    inputs.need_some(samples)
+    inputs.need_two_classes(samples)
+    ok = samples.ok()
+    kept = request.keep.count(int(np.count_nonzero(ok)))
+    available = count_strata(samples.label, len(samples.classes), ok)
+    if request.minimum is not None:
+        minimum = request.minimum
+        allocate(available, available, kept, minimum)  # refuses what cannot be promised
+    else:
+        minimum = int(request.method.quota is not None and kept >= np.count_nonzero(available))
+    device = inputs.pick_device(request.query.device)
+    settings = choose_settings(samples, request.query, request.reading, device)
+    nobody = np.zeros(len(samples), bool)
+    held = nobody if request.val else hold_out(samples, request.query.seed)
+    quota = _quota(request, held, progress)
+    job = Job(request, samples, device, settings, held, kept, minimum, quota, ())
+    return replace(job, trainings=_trainings(job))
+
+
+def _quota(request: PruneRequest, held: NDArray[np.bool_], progress: Progress) -> str | None:
+    """The quota method, or one that needs no validation data where there can be none."""
+    rule = request.method.rule
+    if rule is not None and rule.needs_validation and not request.val and not held.any():
+        progress.warn(
+            "no class has five samples, so none can be held out to validate the query model, and all "
+            "classes keep the same share; --val DATA would tell which are hard"
+        )
+        return "uniform"
+    return request.method.quota
+
+
+def _trainings(job: Job) -> list[Training]:
+    """One training that serves all, or one that is validated and one that scores all samples alike."""
+    method, held = job.request.method, job.held
+    if not held.any():
+        return [_training(job, QUERY, _with_watched(method.scores), held)]
+    found = [_training(job, QUERY, (WATCHED,), held)]
+    if method.scores:
+        found.append(_training(job, SCORES, method.scores, np.zeros_like(held)))
+    return found
+
+
+def _with_watched(scores: Sequence[str]) -> tuple[str, ...]:
+    names = [score.partition(":")[0] for score in scores]
+    return (*scores, *(() if WATCHED in names else (WATCHED,)))
+
+
+def _training(job: Job, name: str, methods: Sequence[str], held: NDArray[np.bool_]) -> Training:
+    request = ScoreRequest(
+        data=job.request.data,
+        methods=methods,
+        reading=job.settings.reading,
+        training=job.settings.training,
+        runs=job.request.query.runs,
+        val=job.request.val,
+    )
+    scores = make_scores(methods)
+    plans = plan_runs(scores, request.training.epochs, request.runs, whole_first=name == QUERY)
+    info = inputs.run_info(job.samples, request.training, 0, torch.device("cpu"))
+    check_scores(scores, plans, info, request)
+    if not any(plan.watches_validation for plan in plans):
+        # Its accuracy is measured here, with its predictions.
+        request = replace(request, val=())
+    return Training(name, request, plans, held)

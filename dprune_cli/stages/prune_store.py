@@ -1,0 +1,138 @@
+"""Scores of earlier `dprune prune` commands, kept for the same data and options with another budget.
+
+They are in the folder of this user for what may be made again, under a digest of all they depend on: the
+data with the size and time of every file, the options of the trainings, this version of dprune.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from dprune_cli import __version__
+from dprune_cli.core.errors import DataError, DpruneError, UsageError
+from dprune_cli.core.progress import Progress
+from dprune_cli.io.outputs import whole_folder
+from dprune_cli.io.remote import RemotePath
+from dprune_cli.io.remote_cache import cache_home
+from dprune_cli.io.resume_dir import resume_folder
+from dprune_cli.io.samples import Samples
+from dprune_cli.io.sources import STDIN
+from dprune_cli.io.together import alone
+from dprune_cli.stages import inputs
+from dprune_cli.stages.prune_job import Job
+from dprune_cli.stages.prune_scores import Scored, train_scores
+from dprune_cli.stages.run_folder import settings
+
+# Some megabytes each.
+_MOST = 20
+
+
+def find_scores(job: Job, progress: Progress) -> Scored:
+    """The scores of the job's samples: those of an earlier command, or new ones.
+
+    An interrupted training goes on where it stopped.
+
+    Raises:
+        DataError: see `train_scores`.
+    """
+    place = _place(job)
+    if place is None:
+        return train_scores(job, {}, progress)
+    if job.request.reuse and (known := _read(place, progress)) is not None:
+        progress.note(f"scores of an earlier command, with the same data and options: {place}")
+        return known
+    # They stay whatever happens to the outputs.
+    with alone(), ExitStack() as held:
+        try:
+            states = {
+                one.name: held.enter_context(resume_folder(f"{place}-{one.name}")) for one in job.trainings
+            }
+        except UsageError:
+            progress.note("another command makes the same scores at this time; they are made here as well")
+            held.close()
+            return train_scores(job, {}, progress)
+        found = train_scores(job, states, progress)
+        with whole_folder(place, force=True) as part:
+            found.write(part)
+    _forget_old(place.parent)
+    return found
+
+
+def _place(job: Job) -> Path | None:
+    """The folder of the scores of this job; None if they cannot be told from others, or kept."""
+    work = _work(job)
+    if work is None:
+        return None
+    try:
+        home = cache_home() / "prune"
+    except DpruneError:
+        return None
+    return home / hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _work(job: Job) -> dict[str, Any] | None:
+    """All that the scores depend on; None if a file has nothing that changes with its content."""
+    if STDIN in (*job.request.data, *job.request.val):
+        return None
+    validation = None
+    if job.request.val:
+        # Indexed as it will be read, but for the spool: that keeps the stream of DATA.
+        reading = dataclasses.replace(job.settings.reading, spool=None)
+        samples = inputs.load_samples(job.request.val, reading, job.samples.classes)
+        validation = _stamp(samples)
+    files = _stamp(job.samples)
+    if files is None or (job.request.val and validation is None):
+        return None
+    return {
+        "dprune": __version__,
+        "data": [list(job.request.data), files],
+        "val": [list(job.request.val), validation],
+        "trainings": [list(one.request.methods) for one in job.trainings],
+        "runs": job.request.query.runs,
+        "training": settings(job.settings.training),
+        "image_size": job.size,
+        "held": hashlib.sha256(job.held.tobytes()).hexdigest(),
+    }
+
+
+def _stamp(samples: Samples) -> str | None:
+    """A digest of the rows, and of the size and time of every file that they are in."""
+    digest = hashlib.sha256(samples.digest().encode())
+    digest.update((samples.table().meta.fingerprint or "").encode())
+    for name in samples.shards:
+        path = samples.base / name
+        if isinstance(path, RemotePath):
+            return None
+        try:
+            found = os.stat(path)
+        except OSError:
+            continue  # its samples have a status that says so
+        digest.update(f"{name}\n{found.st_size} {found.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _read(place: Path, progress: Progress) -> Scored | None:
+    if not place.is_dir():
+        return None
+    try:
+        found = Scored.read(place)
+    except (DataError, OSError) as error:
+        progress.warn(f"scores of an earlier command cannot be read and are made again ({error})")
+        return None
+    os.utime(place)
+    return found
+
+
+def _forget_old(home: Path) -> None:
+    """Remove all but the scores that were used last."""
+    kept = [entry for entry in home.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    kept.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+    for entry in kept[_MOST:]:
+        shutil.rmtree(entry, ignore_errors=True)
