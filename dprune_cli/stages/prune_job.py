@@ -15,7 +15,9 @@ from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES, DataConfig, Query
 from dprune_cli.core.errors import UsageError
 from dprune_cli.core.progress import Progress
 from dprune_cli.io.outputs import check_apart, check_output
+from dprune_cli.io.remote import parse_place
 from dprune_cli.io.samples import Samples
+from dprune_cli.io.sources import STDIN
 from dprune_cli.metrics.coverage import count_strata
 from dprune_cli.stages import inputs
 from dprune_cli.stages.plan import RunPlan, make_scores, plan_runs
@@ -24,6 +26,7 @@ from dprune_cli.stages.prune_method import PruneMethod
 from dprune_cli.stages.prune_settings import Settings, choose_settings
 from dprune_cli.stages.score import check_scores
 from dprune_cli.stages.score_request import ScoreRequest
+from dprune_cli.stages.select import SelectOutputs
 
 # Watching it is free in any training, and it tells which labels are suspect.
 WATCHED = "aum"
@@ -76,6 +79,8 @@ class PruneRequest:
                 f"--min-per-class goes with quotas, and --method {self.method.text} has none; "
                 f"try --method drop:score={self.method.by}"
             )
+        if self.shard_samples < 1 or self.shard_bytes < 1:
+            raise UsageError("--shard-samples and --shard-bytes must be at least 1")
         check_output(self.out, force=self.force, folder=True)
         check_apart(self.out, [*self.data, *self.val])
 
@@ -132,6 +137,26 @@ class Job:
     def validated(self) -> bool:
         """Whether anything validates the query model."""
         return bool(self.request.val) or bool(self.held.any())
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the data are image files, and not shards; the output is of the same form."""
+        return bool((self.samples.offset < 0).all())
+
+    @property
+    def outputs(self) -> SelectOutputs:
+        """Where the kept samples go."""
+        request = self.request
+        return SelectOutputs(
+            shards=None if self.is_folder else request.out,
+            folder=parse_place(request.out) if self.is_folder else None,
+            # A stream is not where it was typed.
+            data=[str(self.samples.base)] if STDIN in request.data else request.data,
+            shard_samples=request.shard_samples,
+            shard_bytes=request.shard_bytes,
+            seed=request.query.seed,
+            force=request.force,
+        )
 
     @property
     def size(self) -> int:

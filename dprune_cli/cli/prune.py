@@ -1,0 +1,165 @@
+"""`dprune prune`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dprune_cli.cli.bars import clock
+from dprune_cli.cli.console import Terminal, percent, print_json
+from dprune_cli.cli.options import Data, Force, Json, Recipe, Talk, Val, expand
+from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES, DataConfig, QueryConfig
+
+if TYPE_CHECKING:
+    from dprune_cli.stages.prune import Pruned
+    from dprune_cli.stages.prune_job import Job
+    from dprune_cli.stages.prune_trial import Estimate
+
+REPORT = "report.html"
+_NAMED = 5
+
+
+@expand
+def command(
+    data: Data = None,
+    *,
+    keep: Annotated[str, typer.Option(metavar="B", help="What is kept: 0.3, 30% or 5000.")],
+    output: Annotated[
+        str,
+        typer.Option("-o", "--output", metavar="OUT", help="The folder to write; it has the form of DATA."),
+    ],
+    method: Annotated[
+        str,
+        typer.Option(
+            "-m",
+            "--method",
+            metavar="NAME[:param=value,...]",
+            help="drop (fair quotas, random within them), drop:score=tdds (the best within them), a score "
+            "such as el2n or tdds (the best of all), ccs, or another quota method.",
+        ),
+    ] = "drop",
+    val: Val = None,
+    min_per_class: Annotated[
+        int | None, typer.Option(help="Samples promised to every class; default one, where quotas allow it.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="Time a few batches and say what would be done.")
+    ] = False,
+    report: Annotated[bool, typer.Option(metavar="", help="Write OUT/report.html; needs matplotlib.")] = True,
+    reuse: Annotated[
+        bool,
+        typer.Option(metavar="", help="Take the scores of an earlier command on the same data."),
+    ] = True,
+    shard_samples: Annotated[int, typer.Option(help="Most samples in a shard.")] = SHARD_SAMPLES,
+    shard_bytes: Annotated[int, typer.Option(help="Most bytes of a shard.")] = SHARD_BYTES,
+    recipe: Recipe = None,
+    force: Force = False,
+    json: Json = False,
+    reading: DataConfig,
+    query: QueryConfig,
+    talk: Talk,
+) -> None:
+    """Make DATA smaller in one line: score, evaluate, quota, select, with defaults, and a report."""
+    from dprune_cli.core.budget import parse_budget
+    from dprune_cli.stages.inputs import check_errors, report_bad
+    from dprune_cli.stages.prune import prune, write
+    from dprune_cli.stages.prune_job import PruneRequest, plan_job
+    from dprune_cli.stages.prune_method import parse_method
+    from dprune_cli.stages.prune_trial import estimate
+
+    terminal = Terminal(talk)
+    request = PruneRequest(
+        data=data or [],
+        out=output,
+        keep=parse_budget(keep),
+        method=parse_method(method),
+        val=val or [],
+        minimum=min_per_class,
+        query=query,
+        reading=reading,
+        shard_samples=shard_samples,
+        shard_bytes=shard_bytes,
+        reuse=reuse,
+        force=force,
+    )
+    job = plan_job(request, terminal)
+    for line in _plan(job):
+        terminal.note(line)
+    if dry_run:
+        found = estimate(job, terminal)
+        for line in _cost(job, found):
+            terminal.note(line)
+        if json:
+            print_json(found.as_json())
+        return
+    pruned = prune(job, terminal)
+    write(pruned, terminal, lambda folder, shards: None)
+    _summarise(pruned, terminal)
+    if json:
+        print_json(pruned.as_json())
+    report_bad(pruned.samples, terminal)
+    check_errors(pruned.samples, reading.max_errors)
+
+
+def _plan(job: Job) -> list[str]:
+    """What will be done, in a few lines."""
+    samples, training = job.samples, job.settings.training
+    count = int(samples.ok().sum())
+    validated = " ".join(job.request.val) or f"{int(job.held.sum())} samples held out"
+    lines = [
+        f"{samples.source}: {count} samples of {len(samples.classes)} classes, of which {job.kept} are kept "
+        f"({percent(job.kept / count)}) by {job.request.method.text}",
+        f"query model: {training.model} on images of {job.size} pixels, {training.epochs} epochs, batches of "
+        f"{training.batch_size} (--model, --image-size, --epochs, --batch-size)",
+    ]
+    if job.validated:
+        lines.append(f"validated on {validated}")
+    if len(job.trainings) > 1:
+        lines.append("trained twice, because scores need a model that saw all samples; --val DATA saves one")
+    return lines
+
+
+def _cost(job: Job, found: Estimate) -> list[str]:
+    """What it would take, and what would be written."""
+    from dprune_cli.data.memory import write_memory
+    from dprune_cli.stages.prune import KEPT
+    from dprune_cli.stages.prune_scores import VALIDATION
+
+    shape = "images as class/image, linked where possible" if job.is_folder else "shards"
+    tables = [KEPT, *([VALIDATION] if job.validated else []), REPORT]
+    return [
+        f"would take about {clock(found.decode)} to decode and {clock(found.train)} to train, and "
+        f"{write_memory(found.memory)} of memory",
+        f"would write {job.request.out}: {job.kept} samples, about {write_memory(found.output)} ({shape}), "
+        f"and {', '.join(tables)}",
+    ]
+
+
+def _summarise(pruned: Pruned, terminal: Terminal) -> None:
+    """What was kept of every class, how well the query model knows them, and where things are."""
+    from dprune_cli.stages.prune import KEPT
+
+    left, out = pruned.selection.classes, pruned.job.request.out
+    coverage = left.coverage
+    recall = [None] * len(left.names) if pruned.recall is None else pruned.recall.recall.tolist()
+    numbers = (coverage.available.tolist(), coverage.kept.tolist(), coverage.density.tolist(), recall)
+    rows = [
+        (name, str(available), str(kept), percent(density), percent(known))
+        for name, available, kept, density, known in zip(left.names, *numbers, strict=True)
+    ]
+    worst = ("recall", recall) if pruned.recall is not None else ("density", coverage.density.tolist())
+    terminal.rows("kept", ("class", "available", "kept", "density", "recall"), rows, worst)
+    if coverage.empty:
+        some = ", ".join(left.names[number] for number in coverage.empty[:_NAMED])
+        terminal.warn(f"nothing is kept of {len(coverage.empty)} classes, such as {some}")
+    terminal.note(f"kept {coverage.kept.sum()} of {coverage.available.sum()} samples: {out}")
+    if (found := pruned.recall) is not None:
+        best = max((value, -number) for number, value in enumerate(recall) if value == value)
+        terminal.note(
+            f"recall of the query model: worst {percent(found.worst_class)} ({left.names[found.worst_id]}), "
+            f"best {percent(best[0])} ({left.names[-best[1]]})"
+        )
+    terminal.note(f"scores, quotas and reasons: {out}/{KEPT}")
+    terminal.note(f"train on it: dprune train {shlex.quote(out)} -o RUN")
