@@ -22,7 +22,7 @@ class Column:
     Attributes:
         name: its heading.
         kind: how a value is written: a count as 12,345, a fraction in [0, 1] as 34.5 %.
-        bar: whether a bar is drawn behind the value: of a fraction up to 1, else up to the largest value.
+        bar: whether a bar is drawn beside the value: of a fraction up to 1, else up to the largest value.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Gallery:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Names and values, a line each."""
+    """Names and values, a line each; whole numbers are written without separators, as seeds are."""
 
     title: str
     values: Mapping[str, Value]
@@ -116,7 +116,7 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Commands:
-    """Commands that a reader may copy and run again, each with what it says of itself."""
+    """Commands that a reader may copy and run again, each followed by what there is to say of it."""
 
     title: str
     commands: Sequence[tuple[str, str]]
