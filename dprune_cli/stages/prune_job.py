@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from dprune_cli.core.budget import Budget, allocate
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES, DataConfig, QueryConfig
 from dprune_cli.core.errors import UsageError
 from dprune_cli.core.progress import Progress
-from dprune_cli.io.outputs import check_apart, check_output
+from dprune_cli.io.outputs import check_apart, check_output, inside
 from dprune_cli.io.remote import parse_place
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.sources import STDIN
@@ -83,6 +84,11 @@ class PruneRequest:
             raise UsageError("--shard-samples and --shard-bytes must be at least 1")
         check_output(self.out, force=self.force, folder=True)
         check_apart(self.out, [*self.data, *self.val])
+        for source in self.data:
+            if inside(self.out, source) is not None:
+                raise UsageError(
+                    f"{self.out} is inside {source}, and would be part of it; name another output"
+                )
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,23 @@ class Job:
     def validated(self) -> bool:
         """Whether anything validates the query model."""
         return bool(self.request.val) or bool(self.held.any())
+
+    def told(self) -> dict[str, Any]:
+        """The options that the table's metadata tell, with what was chosen."""
+        request, training = self.request, self.settings.training
+        return {
+            "method": request.method.text,
+            "keep": request.keep.text,
+            "val": list(request.val) or None,
+            "min_per_class": self.minimum,
+            "model": training.model,
+            "epochs": training.epochs,
+            "batch_size": training.batch_size,
+            "lr": training.lr,
+            "image_size": self.size,
+            "runs": request.query.runs,
+            "seed": training.seed,
+        }
 
     @property
     def is_folder(self) -> bool:

@@ -37,7 +37,7 @@ def kept_keys(out):
 def test_a_folder_becomes_a_folder_of_links_with_its_tables_beside(image_folder, in_tmp):
     done = must("prune", image_folder, "--keep", "0.5", "-o", "small", *FAST, "--no-report")
     out = in_tmp / "small"
-    images = [path for path in out.rglob("*.png")]
+    images = list(out.rglob("*.png"))
     assert len(images) == 20
     for path in images:
         assert os.path.samefile(path, image_folder / path.relative_to(out))
@@ -180,7 +180,7 @@ def test_what_is_there_is_not_replaced_without_force(image_folder, in_tmp):
     assert contents(in_tmp / "small") == before
     must("prune", image_folder, "--keep", "0.2", "-o", "small", *FAST, "--no-report", "--force", "-q")
     assert len(kept_keys(in_tmp / "small")) == 8
-    assert len([path for path in (in_tmp / "small").rglob("*.png")]) == 8
+    assert len(list((in_tmp / "small").rglob("*.png"))) == 8
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_tenth_of_every_class_is_held_out_and_nothing_of_a_class_of_four():
 
 
 def test_broken_samples_are_neither_held_out_nor_counted():
-    broken = range(0, 90)
+    broken = range(90)
     held = hold_out(make_samples([100, 30], broken), seed=0)
     assert not held[:90].any()
     assert (held[:100].sum(), held[100:].sum()) == (1, 3)
@@ -173,6 +173,12 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(options, error, sa
 def test_an_output_that_holds_the_data_is_refused(image_folder, tmp_path):
     asked = dataclasses.replace(request(image_folder, tmp_path), out=str(image_folder.parent), force=True)
     with pytest.raises(UsageError, match="would replace"):
+        plan_job(asked, Told())
+
+
+def test_an_output_inside_the_data_is_refused(image_folder, tmp_path):
+    asked = dataclasses.replace(request(image_folder, tmp_path), out=str(image_folder / "small"))
+    with pytest.raises(UsageError, match="is inside"):
         plan_job(asked, Told())
 
 
