@@ -23,8 +23,9 @@ from dprune_cli.core.progress import Progress
 from dprune_cli.io.outputs import part_path
 from dprune_cli.io.run_dir import CONFIG, RESUME, RunConfig, file_digest, read_config
 from dprune_cli.io.samples import Samples
-from dprune_cli.io.table import ScoreTable, check_keys
+from dprune_cli.io.table import ScoreTable
 from dprune_cli.stages import inputs
+from dprune_cli.stages.kept_rows import find_kept
 from dprune_cli.stages.run_folder import check_run_output, run_output, write_run
 from dprune_cli.stages.train_features import FeatureSource
 from dprune_cli.stages.train_images import ImageSource
@@ -38,10 +39,21 @@ from dprune_cli.weighters.base import WEIGHTERS
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What `dprune train --json` prints, and the samples it was trained on."""
+    """What a run gave.
+
+    Attributes:
+        samples: what it was trained on.
+        summary: what `dprune train --json` prints.
+        history: a row an epoch.
+        config: the `config.json` of the run.
+        table: what it was trained on, with `visits` and `loss`; of several processes only the first has it.
+    """
 
     samples: Samples
     summary: dict[str, Any]
+    history: list[dict[str, Any]]
+    config: RunConfig
+    table: ScoreTable | None
 
 
 def train(request: TrainRequest, progress: Progress) -> TrainResult:
@@ -106,10 +118,12 @@ def train(request: TrainRequest, progress: Progress) -> TrainResult:
             state_file=folder / RESUME,
         )
         fit.train()
+        table = None
         if ranks.is_main():
             table = _trained_on(request, dataclasses.replace(config, model=run.model), samples, log)
             write_run(folder, run, fit.model, fit.history, table)
-    return TrainResult(samples, _summary(request, config, samples, fit.history))
+    summary = _summary(request, config, samples, fit.history)
+    return TrainResult(samples, summary, fit.history, run, table)
 
 
 def _open_source(request: TrainRequest, device: torch.device, progress: Progress) -> Source:
@@ -130,23 +144,7 @@ def kept(table: ScoreTable | None, samples: Samples) -> tuple[Samples, torch.Ten
     """
     if table is None:
         return samples, None
-    check_keys(table)
-    keep = table.ok()
-    if "keep" in table:
-        keep &= np.asarray(pc.fill_null(table.data["keep"], False))
-    if not keep.any():
-        raise DataError(f"{table.source}: it keeps no sample")
-    keys = table.data["key"].filter(pa.array(keep))
-    usable = np.flatnonzero(samples.ok())
-    place = pc.index_in(keys, value_set=pa.array([samples.keys[row] for row in usable], pa.string()))
-    if place.null_count:
-        lost = keys.filter(pc.is_null(place))[0].as_py()
-        where = samples.recording or "DATA"
-        raise DataError(
-            f"{table.source}: {place.null_count} of its kept samples are not in {where}, or not usable there "
-            f"(first {lost!r}); is it the table of another data set?{samples.hint}"
-        )
-    rows = usable[np.asarray(place.combine_chunks())]
+    keep, rows = find_kept(table, samples)
     order = np.argsort(rows)
     if "weight" not in table:
         return samples.take(rows[order]), None
