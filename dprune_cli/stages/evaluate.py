@@ -121,6 +121,8 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> tuple[Samples, lis
         DataError: no run folder, no usable sample, runs that know different classes, features that do not
             match, a table that keeps samples of other data.
     """
+    if request.geometry is not None:
+        request.geometry.verify()
     configs = [read_run(parse_place(run)) for run in request.runs]
     first = configs[0]
     for run, config in zip(request.runs, configs, strict=True):
@@ -259,7 +261,7 @@ def describe(run: str, samples: Samples, pred: NDArray[np.int32], loss: NDArray[
     table = table.with_columns(
         pred=pa.array(pred, pa.int32(), mask=~ok), loss=pa.array(loss, pa.float32(), mask=~ok)
     )
-    table = table.with_meta(table.meta.with_step("evaluate", run=run))
+    table = table.with_meta(table.meta.with_step("evaluate", run=run, recording=samples.recording or None))
     groups = None
     if samples.group is not None:
         groups = group_accuracy(samples.label[ok], pred[ok], samples.group[ok], len(samples.groups))

@@ -40,14 +40,12 @@ class Pruned:
     Attributes:
         job: what was to be done.
         scored: scores and predictions.
-        selecting: what `select` was asked for.
-        selection: what it found.
+        selection: what is kept.
         recall: of the query model on validation data; None without any.
     """
 
     job: Job
     scored: Scored
-    selecting: SelectRequest
     selection: Selection
     recall: Summary | None
 
@@ -99,7 +97,8 @@ def prune(job: Job, progress: Progress) -> Pruned:
         seed=request.query.seed,
     )
     selection = select_samples(table, selecting, progress)
-    return Pruned(job, scored, selecting, selection, _recall(scored))
+    table = selection.table.with_meta(selection.table.meta.with_step("prune", **job.told()))
+    return Pruned(job, scored, dataclasses.replace(selection, table=table), _recall(scored))
 
 
 def write(pruned: Pruned, progress: Progress, describe: Describe) -> list[Shard]:

@@ -115,8 +115,12 @@ def _from_recording(request: ScoreRequest, scores: Sequence[Score], progress: Pr
             samples = inputs.check_images(samples, request.reading, progress)
     if not ranks.is_main():
         return ScoreResult(ScoreTable(pa.table({}), TableMeta()), samples)
-    recorded = score_recorded(request, scores, samples)
-    facts = {"recording": str(request.recording), "epochs": recorded.epochs}
+    recorded = score_recorded(request, scores, samples, progress)
+    facts = {
+        "recording": str(request.recording),
+        "recordings": request.read_from(),
+        "epochs": recorded.epochs,
+    }
     table = recorded.samples.table()
     return ScoreResult(_table(table, request, recorded.outcomes, facts), samples)
 

@@ -122,7 +122,7 @@ def score_live(
     # Now that the recordings are whole: a score that cannot be computed must not cost them.
     outcomes = {
         one: [compute(one, info, recorded) for recorded in runs if ranks.is_main()]
-        for one, runs in seen.items()
+        for one, runs in progress.track(seen.items(), len(seen), "compute", unit="scores")
     }
     return Trained(outcomes, *first, summary)
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dprune_cli.core.errors import DataError
+from dprune_cli.core.progress import Progress
 from dprune_cli.io.features import Features, read_features
 from dprune_cli.io.samples import Samples, recorded_samples
 from dprune_cli.io.trajectory import Pass, Trajectory
@@ -36,13 +37,16 @@ class Recorded:
     epochs: int
 
 
-def score_recorded(request: ScoreRequest, scores: Sequence[Score], samples: Samples | None) -> Recorded:
+def score_recorded(
+    request: ScoreRequest, scores: Sequence[Score], samples: Samples | None, progress: Progress
+) -> Recorded:
     """Show a recording to the scores' recorders.
 
     Args:
         request: says which recording.
         scores: what is asked for.
         samples: DATA that the recording must match; None to take the recording's own keys.
+        progress: told how far it is.
 
     Raises:
         DataError: the recording does not match DATA, or lacks what a score watches.
@@ -55,8 +59,8 @@ def score_recorded(request: ScoreRequest, scores: Sequence[Score], samples: Samp
         one.check(info)
     outcomes: Outcomes = defaultdict(list)
     for plan in plans:
-        found.show(plan.recorders, info, plan.number)
-        for score, watched in plan.needs.items():
+        found.show(plan.recorders, info, plan.number, progress)
+        for score, watched in progress.track(plan.needs.items(), len(plan.needs), "compute", unit="scores"):
             recorded = {name: recorder.result() for name, recorder in watched.items()}
             outcomes[score].append(compute(score, info, recorded))
     return Recorded(dict(outcomes), found.recorded_samples() if samples is None else samples, found.epochs)
@@ -130,7 +134,7 @@ class _Sources:
         names = self.samples.classes if self.samples else ()
         return RunInfo(keys, target, self.classes, self.epochs, seed, validation=count, class_names=names)
 
-    def show(self, recorders: Sequence[Recorder], info: RunInfo, number: int) -> None:
+    def show(self, recorders: Sequence[Recorder], info: RunInfo, number: int, progress: Progress) -> None:
         """Show run `number` to recorders, each what it watches."""
         rows = np.arange(len(self.keys)) if self.rows is None else self.rows
         left = list(recorders)
@@ -145,7 +149,10 @@ class _Sources:
             replay_features(self.features, rows, theirs, info)
             left = [one for one in left if one not in theirs]
         if self.trajectory is not None and left:
-            seen = self.trajectory.read(self.runs[number])
+            run = self.runs[number]
+            total = len(rows) * sum(one.run == run for one in self.trajectory.passes)
+            read = self.trajectory.read(run)
+            seen = progress.track(read, total, "replay", size=lambda batch: len(batch[1]))
             replay(((at, rows[part], logits) for at, part, logits in seen), left, info)
 
     def _count_classes(self) -> int:

@@ -115,6 +115,15 @@ class ScoreRequest:
         """The recording to read instead of training, if any."""
         return self.from_trajectory or self.from_features or self.from_val_features
 
+    def read_from(self) -> dict[str, str]:
+        """The recordings to read, by the name of their option."""
+        options = {
+            "from_trajectory": self.from_trajectory,
+            "from_features": self.from_features,
+            "from_val_features": self.from_val_features,
+        }
+        return {name: str(path) for name, path in options.items() if path is not None}
+
     @property
     def wants_model(self) -> bool:
         """Whether run 0 must be trained to its end, whatever the scores need."""

@@ -193,8 +193,8 @@ def select(table: TableView, request: SelectRequest, progress: Progress) -> Sele
     return Selection(
         table.with_meta(table.meta.with_step("select", **step)),
         outcomes,
-        _left(table, "class", keep, ok) if "label" in table else _everything(keep, ok),
-        _left(table, "group", keep, ok) if by_group else None,
+        find_left(table, "class", keep, ok) if "label" in table else _everything(keep, ok),
+        find_left(table, "group", keep, ok) if by_group else None,
     )
 
 
@@ -311,7 +311,15 @@ def _with_columns(
     return table.with_computed(weight=weight).with_computed(keep=keep, reason=reason)
 
 
-def _left(table: TableView, by: str, keep: NDArray[np.bool_], ok: NDArray[np.bool_]) -> Left:
+def find_left(table: TableView, by: str, keep: NDArray[np.bool_], ok: NDArray[np.bool_]) -> Left:
+    """What a selection leaves of every class, or of every group.
+
+    Args:
+        table: N rows.
+        by: `class` or `group`.
+        keep: (N,) the kept rows.
+        ok: (N,) rows that may be kept.
+    """
     strata = read_strata(table, by, ok)
     names = strata.names
     coverage = cover(strata.ids, keep, len(names), ok)

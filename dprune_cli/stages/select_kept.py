@@ -9,10 +9,12 @@ import pyarrow as pa
 
 from dprune_cli.core import ranks
 from dprune_cli.core.errors import DataError
+from dprune_cli.core.progress import Progress, Silent
 from dprune_cli.io.arrow import empty, from_numpy
 from dprune_cli.io.outputs import whole_file
 from dprune_cli.io.table import ScoreTable
 from dprune_cli.io.tar_plan import Shard
+from dprune_cli.stages.output_contents import Describe
 from dprune_cli.stages.select import Selection, SelectOutputs
 from dprune_cli.stages.select_outputs import write_outputs
 
@@ -20,8 +22,20 @@ from dprune_cli.stages.select_outputs import write_outputs
 _COLUMNS = ("key", "label", "shard", "offset", "size")
 
 
-def write_kept(found: Selection, outputs: SelectOutputs) -> list[Shard]:
+def write_kept(
+    found: Selection,
+    outputs: SelectOutputs,
+    *,
+    progress: Progress | None = None,
+    describe: Describe | None = None,
+) -> list[Shard]:
     """Write the kept samples, and their keys.
+
+    Args:
+        found: which samples are kept.
+        outputs: what is wanted.
+        progress: told how far it is.
+        describe: writes what else belongs into a folder of samples, before that takes its place.
 
     Returns:
         The shards that were written.
@@ -32,7 +46,7 @@ def write_kept(found: Selection, outputs: SelectOutputs) -> list[Shard]:
     shards: list[Shard] = []
     if outputs.needs_data:
         kept = _load(found)
-        shards = write_outputs(kept, outputs)
+        shards = write_outputs(kept, outputs, progress=progress or Silent(), describe=describe)
     if outputs.keys is not None and ranks.is_main():
         with whole_file(outputs.keys, force=outputs.force) as part:
             _write_keys(found, part)

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from dprune_cli.core import ranks
-from dprune_cli.core.errors import DataError
+from dprune_cli.core.progress import BYTES, FILES, Progress
 from dprune_cli.core.seeds import numpy_rng
-from dprune_cli.io.arrow import from_numpy, to_numpy
 from dprune_cli.io.folder_out import unpack_images, write_images
 from dprune_cli.io.outputs import STDOUT, check_apart, inside, standard_output, whole_folder
 from dprune_cli.io.remote import Place
 from dprune_cli.io.shared import shared_folder
-from dprune_cli.io.sources import below, locate
 from dprune_cli.io.table import ScoreTable
 from dprune_cli.io.tar_copy import copy_spans, stream_spans
 from dprune_cli.io.tar_pack import ImageFiles, pack_images, stream_images, write_index
 from dprune_cli.io.tar_plan import Shard, Spans
+from dprune_cli.stages.output_contents import Describe
+from dprune_cli.stages.sample_places import find_base, find_files, find_spans
 from dprune_cli.stages.select import SelectOutputs
 
 
-def write_outputs(kept: ScoreTable, outputs: SelectOutputs) -> list[Shard]:
+def write_outputs(
+    kept: ScoreTable, outputs: SelectOutputs, *, progress: Progress, describe: Describe | None = None
+) -> list[Shard]:
     """Write the kept samples as shards, as a folder, or both.
 
     Args:
         kept: their rows alone.
         outputs: what is wanted.
+        progress: told how far it is.
+        describe: writes what else belongs into a folder, before that takes its place.
 
     Returns:
         The shards that were written.
@@ -38,55 +40,55 @@ def write_outputs(kept: ScoreTable, outputs: SelectOutputs) -> list[Shard]:
         DataError: the samples cannot be found, or changed since they were scored.
     """
     kept.need("key", "label", "shard")
-    base = _base(kept, outputs.data)
+    base = find_base(kept, outputs.data)
     _check_apart(kept, base, outputs)
     spans = "offset" in kept and kept.data["offset"].null_count < len(kept)
     classes = kept.stratum_names("class")
     written: list[Shard] = []
     if outputs.shards is not None:
         rows = _order(kept, outputs, from_shards=spans)
-        source = _spans(kept, rows, base) if spans else _files(kept, rows, base)
-        written = _write_shards(source, outputs, classes)
+        source = find_spans(kept, rows, base) if spans else find_files(kept, rows, base)
+        written = _write_shards(source, outputs, classes, progress, describe)
     if outputs.folder is not None and ranks.is_main():
         rows = np.arange(len(kept))
         with whole_folder(outputs.folder, force=outputs.force) as part:
             if spans:
-                unpack_images(_spans(kept, rows, base), kept.integers("label"), part, classes)
+                counts = {"checked": progress.count("check"), "written": progress.count("unpack", FILES)}
+                unpack_images(find_spans(kept, rows, base), kept.integers("label"), part, classes, **counts)
             else:
-                write_images(_files(kept, rows, base), part, classes)
+                files = find_files(kept, rows, base)
+                write_images(files, part, classes, written=progress.count("link", FILES))
+            if describe is not None:
+                describe(part, None)
     return written
 
 
-def _write_shards(source: Spans | ImageFiles, outputs: SelectOutputs, classes: list[str]) -> list[Shard]:
+def _write_shards(
+    source: Spans | ImageFiles,
+    outputs: SelectOutputs,
+    classes: list[str],
+    progress: Progress,
+    describe: Describe | None,
+) -> list[Shard]:
+    checked, copied = progress.count("check"), progress.count("copy", BYTES)
     limits = {"shard_samples": outputs.shard_samples, "shard_bytes": outputs.shard_bytes}
     if outputs.shards == STDOUT:
         if not ranks.is_main():
             return []
         with standard_output() as sink:
             if isinstance(source, Spans):
-                return [stream_spans(source, sink, classes)]
-            return [stream_images(source, sink, classes)]
+                return [stream_spans(source, sink, classes, checked=checked, copied=copied)]
+            return [stream_images(source, sink, classes, copied=copied)]
     with shared_folder(str(outputs.shards), force=outputs.force) as part:
         if isinstance(source, Spans):
-            shards = copy_spans(source, part, **limits)
+            shards = copy_spans(source, part, **limits, checked=checked, copied=copied)
         else:
-            shards = pack_images(source, part, **limits)
+            shards = pack_images(source, part, **limits, copied=copied)
         if ranks.is_main():
             write_index(part, shards, classes)
+            if describe is not None:
+                describe(part, shards)
         return shards
-
-
-def _base(table: ScoreTable, data: Sequence[str]) -> Place:
-    """The folder that shard names are relative to: of `--data`, else of the root that was scored."""
-    root = list(data) or table.meta.root
-    if not root:
-        raise DataError(f"{table.source} does not say where its samples are; give --data DATA")
-    try:
-        return locate(root).base
-    except DataError as error:
-        if data or STDOUT in root:
-            raise
-        raise DataError(f"{error}; if the samples are elsewhere now, give --data DATA") from None
 
 
 def _check_apart(table: ScoreTable, base: Place, outputs: SelectOutputs) -> None:
@@ -115,25 +117,3 @@ def _places(names: pa.ChunkedArray) -> NDArray[np.int64]:
     encoded = names.combine_chunks().dictionary_encode()
     place = np.argsort(np.argsort(encoded.dictionary.to_numpy(zero_copy_only=False).astype(str)))
     return place[encoded.indices.to_numpy()]
-
-
-def _sources(
-    table: ScoreTable, rows: NDArray[np.int64], base: Place
-) -> tuple[list[Place], NDArray[np.int64]]:
-    column = table.data["shard"].take(from_numpy(rows)).combine_chunks()
-    if column.null_count:
-        raise DataError(f"{table.source}: kept samples have no shard; score them from DATA")
-    return [below(base, name) for name in column.dictionary.to_pylist()], to_numpy(column.indices)[0]
-
-
-def _spans(table: ScoreTable, rows: NDArray[np.int64], base: Place) -> Spans:
-    table.need("offset", "size")
-    paths, source = _sources(table, rows, base)
-    keys = table.data["key"].take(from_numpy(rows)).to_pylist()
-    return Spans(paths, source, table.integers("offset")[rows], table.integers("size")[rows], keys)
-
-
-def _files(table: ScoreTable, rows: NDArray[np.int64], base: Place) -> ImageFiles:
-    paths, source = _sources(table, rows, base)
-    keys = table.data["key"].take(from_numpy(rows)).to_pylist()
-    return ImageFiles([paths[number] for number in source], keys, table.integers("label")[rows])

@@ -304,9 +304,11 @@ def test_boxes_scroll_beside_the_names_of_rows(reader, hostile):
         "return [box.scrollLeft, left(document.querySelector('tbody th')) - left(box)]"
     )
     assert moved == 60 and abs(name) < 1
-    assert reader.run(
-        "const plot = document.querySelector('.plot .box'); return plot.scrollWidth > plot.clientWidth"
-    )
+    scrolls = "const plot = document.querySelector('.plot .box'); return plot.scrollWidth > plot.clientWidth"
+    assert not reader.run(scrolls)
+    # Where the text of a plot would be too small to read, it is not made smaller still.
+    reader.open(hostile, width=280)
+    assert reader.run(scrolls)
 
 
 def test_without_scripts_everything_is_there(reader, hostile, long):

@@ -79,13 +79,14 @@ class Stop(Told):
         super().__init__()
         self.name, self.number = name, number
 
-    def track(self, items, total, what):
+    def track(self, items, total, what, **how):
         self.passes.append(what)
-        last = what == self.name and self.passes.count(what) == self.number
-        for count, item in enumerate(items, 1):
-            if last and count == min(2, total):
-                raise Interrupted(2)
-            yield item
+        if what != self.name or self.passes.count(what) != self.number:
+            yield from items
+            return
+        batches = list(items)
+        yield from batches[: min(2, len(batches)) - 1]
+        raise Interrupted(2)
 
 
 def test_everything_is_trained_once_without_an_interruption(undisturbed):

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import Interrupted
-from dprune_cli.core.progress import Silent
+from dprune_cli.core.progress import Silent, one
 from dprune_cli.io.table import ScoreTable, TableMeta
 from dprune_cli.io.table_write import write_rows
 from dprune_cli.stages.evaluate import EvaluateRequest, evaluate
@@ -89,11 +89,12 @@ class Told(Silent):
     def note(self, line):
         self.notes.append(line)
 
-    def track(self, items, total, what):
-        self.passes.append(what)
-        count = 0
+    def track(self, items, total, what, *, unit="samples", size=one, done=0):
+        if unit == "samples":
+            self.passes.append(what)
         for count, item in enumerate(items, 1):
             if what == self.stop and count == 2:
                 raise Interrupted(2)
             yield item
-        assert count == total, f"{what}: {count} of {total}"
+            done += size(item)
+        assert done == total, f"{what}: {done} of {total} {unit}"
