@@ -95,11 +95,13 @@ def _worst(left: Left, recall: Recalls | None) -> NDArray[np.float64]:
 def _figures(found: Selection, recall: Recalls | None) -> dict[str, str]:
     coverage, names = found.classes.coverage, found.classes.names
     kept, available = int(coverage.kept.sum()), int(coverage.available.sum())
-    step = found.table.meta.last_step("select")
+    meta = found.table.meta
+    step = meta.last_step("select")
+    words = [str(step[name]) for name in ("pick", "by") if name in step]
     figures = {
         "kept": f"{kept:,} of {available:,}",
         "kept fraction": f"{100 * kept / max(available, 1):.1f} %",
-        "selected by": " ".join(str(step[name]) for name in ("pick", "by") if name in step),
+        "selected by": str(meta.last_step("prune").get("method") or " ".join(dict.fromkeys(words))),
         "classes": f"{np.count_nonzero(coverage.available):,}",
     }
     if coverage.empty:

@@ -183,7 +183,7 @@ def _open_images(
     request: EvaluateRequest, configs: Sequence[RunConfig], device: torch.device, progress: Progress
 ) -> Iterator[tuple[Samples, Inputs]]:
     # Opened anew where the size changes.
-    samples = inputs.load_samples(request.data, request.reading, configs[0].classes)
+    samples = inputs.load_samples(request.data, request.reading, configs[0].classes, progress=progress)
     opened: tuple[int, Images] | None = None
     for config in configs:
         size = config.image_size
@@ -246,7 +246,7 @@ def load_validation(
     """
     # The spool keeps the stream of training data.
     reading = dataclasses.replace(reading, spool=None)
-    samples = inputs.load_samples(data, reading, like.classes)
+    samples = inputs.load_samples(data, reading, like.classes, progress=progress)
     samples, opened = inputs.load_images(samples, reading, images.device, progress, images.size)
     inputs.report_bad(samples, progress)
     if line := inputs.too_many_errors(samples, reading.max_errors):

@@ -15,7 +15,7 @@ from dprune_cli.core import ranks
 from dprune_cli.core.budget import parse_budget
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import BadSamplesError, DataError, UsageError
-from dprune_cli.core.progress import Progress
+from dprune_cli.core.progress import FILES, Progress, ignore
 from dprune_cli.core.seeds import derive
 from dprune_cli.data.augment import LAYOUT
 from dprune_cli.data.batch import Images, Inputs
@@ -75,7 +75,12 @@ def read_as(config: DataConfig, recorded: dict[str, Any]) -> DataConfig:
 
 
 def load_samples(
-    data: Sequence[str], config: DataConfig, classes: Sequence[str] | None = None, *, force: bool = False
+    data: Sequence[str],
+    config: DataConfig,
+    classes: Sequence[str] | None = None,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> Samples:
     """Index DATA; `classes` (of a run or a table) win over `--classes` and over the data's own names."""
     parse_budget(config.max_errors, option="--max-errors")  # it is needed last; hours later is too late
@@ -89,6 +94,7 @@ def load_samples(
         spool=config.spool,
         force=force,
         cache_bytes=parse_memory(config.remote_cache, "--remote-cache"),
+        indexed=progress.count("index", FILES) if progress is not None else ignore,
     )
 
 

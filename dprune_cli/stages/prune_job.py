@@ -73,6 +73,8 @@ class PruneRequest:
             )
         if not self.data:
             raise UsageError("name the DATA to prune")
+        if STDIN in self.val:
+            raise UsageError("--val - would read standard input, which is read only once; name files")
         if self.query.runs < 1:
             raise UsageError(f"--runs {self.query.runs}: at least one run is needed")
         if self.minimum and self.method.quota is None:
@@ -120,6 +122,7 @@ class Job:
     Attributes:
         request: what was asked for.
         samples: the data.
+        validation: what was given to validate the query model; None if a part of the data does so.
         device: where models are trained.
         settings: how.
         held: (N,) rows held out to validate the query model; none with validation data.
@@ -131,6 +134,7 @@ class Job:
 
     request: PruneRequest
     samples: Samples
+    validation: Samples | None
     device: torch.device
     settings: Settings
     held: NDArray[np.bool_]
@@ -140,9 +144,14 @@ class Job:
     trainings: Sequence[Training]
 
     @property
+    def measured(self) -> int:
+        """Samples on which the query model is measured after every epoch."""
+        return int((self.held if self.validation is None else self.validation.ok()).sum())
+
+    @property
     def validated(self) -> bool:
         """Whether anything validates the query model."""
-        return bool(self.request.val) or bool(self.held.any())
+        return self.validation is not None or bool(self.held.any())
 
     def told(self) -> dict[str, Any]:
         """The options that the table's metadata tell, with what was chosen."""
@@ -209,12 +218,17 @@ def plan_job(request: PruneRequest, progress: Progress) -> Job:
         allocate(available, available, kept, minimum)  # refuses what cannot be promised
     else:
         minimum = int(request.method.quota is not None and kept >= np.count_nonzero(available))
+    validation = None
+    if request.val:
+        # The spool keeps the stream of DATA.
+        reading = replace(request.reading, spool=None)
+        validation = inputs.load_samples(request.val, reading, samples.classes)
     device = inputs.pick_device(request.query.device)
     settings = choose_settings(samples, request.query, request.reading, device)
     nobody = np.zeros(len(samples), bool)
     held = nobody if request.val else hold_out(samples, request.query.seed)
     quota = _quota(request, held, progress)
-    job = Job(request, samples, device, settings, held, kept, minimum, quota, ())
+    job = Job(request, samples, validation, device, settings, held, kept, minimum, quota, ())
     return replace(job, trainings=_trainings(job))
 
 

@@ -78,13 +78,20 @@ def train_scores(job: Job, states: Mapping[str, Path | None], progress: Progress
     inputs.need_two_classes(samples)
     reading = job.settings.reading
     val = load_validation(job.request.val, reading, samples, images, progress) if job.request.val else None
+    held = np.flatnonzero(job.held & samples.ok())
+    measured = inputs.labelled(*val) if val else None
+    if measured is None and len(held):
+        measured = dataclasses.replace(inputs.labelled(samples, images), rows=held)
     tables: dict[str, ScoreTable] = {}
     query: Trained | None = None
     for training in job.trainings:
         request = dataclasses.replace(training.request, state=states.get(training.name))
         seen = without(samples, training.held & samples.ok())
         progress.note(_told(training, int(np.count_nonzero(seen.ok()))))
-        tables[training.name], trained = score_opened(request, training.plans, seen, images, progress)
+        watched = measured if training.name == QUERY else None
+        tables[training.name], trained = score_opened(
+            request, training.plans, seen, images, progress, watched
+        )
         query = query or trained
     if query is None:
         raise RuntimeError("there was nothing to train")
@@ -94,9 +101,9 @@ def train_scores(job: Job, states: Mapping[str, Path | None], progress: Progress
     validation = None
     if val is not None:
         validation = describe(QUERY, val[0], *predict(query.model, *val, amp, progress)).table
-    elif (rows := np.flatnonzero(job.held & samples.ok())).size:
+    elif len(held):
         pred, loss = predicted
-        validation = describe(QUERY, samples.take(rows), pred[rows], loss[rows]).table
+        validation = describe(QUERY, samples.take(held), pred[held], loss[held]).table
     return Scored(table, validation, history_table(query.history))
 
 

@@ -6,7 +6,6 @@ data with the size and time of every file, the options of the trainings, this ve
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -25,7 +24,6 @@ from dprune_cli.io.resume_dir import resume_folder
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.sources import STDIN
 from dprune_cli.io.together import alone
-from dprune_cli.stages import inputs
 from dprune_cli.stages.prune_job import Job
 from dprune_cli.stages.prune_scores import Scored, train_scores
 from dprune_cli.stages.run_folder import settings
@@ -79,16 +77,11 @@ def _place(job: Job) -> Path | None:
 
 def _work(job: Job) -> dict[str, Any] | None:
     """All that the scores depend on; None if a file has nothing that changes with its content."""
-    if STDIN in (*job.request.data, *job.request.val):
+    if STDIN in job.request.data:
         return None
-    validation = None
-    if job.request.val:
-        # Indexed as it will be read, but for the spool: that keeps the stream of DATA.
-        reading = dataclasses.replace(job.settings.reading, spool=None)
-        samples = inputs.load_samples(job.request.val, reading, job.samples.classes)
-        validation = _stamp(samples)
+    validation = None if job.validation is None else _stamp(job.validation)
     files = _stamp(job.samples)
-    if files is None or (job.request.val and validation is None):
+    if files is None or (job.validation is not None and validation is None):
         return None
     return {
         "dprune": __version__,

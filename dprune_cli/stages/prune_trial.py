@@ -67,11 +67,12 @@ def estimate(job: Job, progress: Progress) -> Estimate:
     )
     visit = min(row["visit_seconds"] / row["visited"] for row in fit.train())
     visits = sum(one.epochs * int((job.samples.ok() & ~one.held).sum()) for one in job.trainings)
+    clean = count + job.settings.training.epochs * job.measured
     # In kilobytes, on Linux.
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Estimate(
         decode=decode * count,
-        train=visit * (visits + _CLEAN * count),
+        train=visit * (visits + _CLEAN * clean),
         memory=used + 3 * count * stored_size(job.size) ** 2,
         output=round(_mean_bytes(job.samples) * job.kept),
     )

@@ -23,6 +23,7 @@ from dprune_cli.stages.run_folder import settings
 from dprune_cli.stages.score_live import Trained, score_live
 from dprune_cli.stages.score_recorded import score_recorded
 from dprune_cli.stages.score_request import Outcome, Outcomes, ScoreRequest, ScoreResult, compute
+from dprune_cli.train.labelled import Labelled
 from dprune_cli.train.observe import RunInfo
 
 
@@ -39,7 +40,7 @@ def score(request: ScoreRequest, progress: Progress) -> ScoreResult:
     if request.recording is not None:
         return _from_recording(request, scores, progress)
     plans = plan_runs(scores, request.training.epochs, request.runs, whole_first=request.wants_model)
-    samples = inputs.load_samples(request.data, request.reading, force=request.force)
+    samples = inputs.load_samples(request.data, request.reading, force=request.force, progress=progress)
     inputs.need_two_classes(samples)
     check_scores(scores, plans, inputs.run_info(samples, request.training, 0, torch.device("cpu")), request)
     if any(plan.trains for plan in plans):
@@ -85,14 +86,19 @@ def _from_training(
 
 
 def score_opened(
-    request: ScoreRequest, plans: Sequence[RunPlan], samples: Samples, images: Images, progress: Progress
+    request: ScoreRequest,
+    plans: Sequence[RunPlan],
+    samples: Samples,
+    images: Images,
+    progress: Progress,
+    measured: Labelled | None = None,
 ) -> tuple[ScoreTable, Trained]:
-    """Train on opened images, and score the samples that can be used.
+    """Train on opened images, and score the samples that can be used; see `score_live`.
 
     Returns:
         The table, of several processes in the first one alone, and what training gave.
     """
-    trained = score_live(request, plans, samples, images, progress)
+    trained = score_live(request, plans, samples, images, progress, measured)
     facts = {
         "model": inputs.model_name(request.training, images.device),
         "epochs": request.training.epochs,
@@ -106,7 +112,9 @@ def score_opened(
 
 def _from_recording(request: ScoreRequest, scores: Sequence[Score], progress: Progress) -> ScoreResult:
     samples = (
-        inputs.load_samples(request.data, request.reading, force=request.force) if request.data else None
+        inputs.load_samples(request.data, request.reading, force=request.force, progress=progress)
+        if request.data
+        else None
     )
     if samples is not None:
         inputs.need_some(samples)

@@ -33,6 +33,7 @@ from dprune_cli.stages.plan import RunPlan
 from dprune_cli.stages.run_folder import describe_run, write_run
 from dprune_cli.stages.score_request import Outcomes, ScoreRequest, compute
 from dprune_cli.train.hooks import Recorder
+from dprune_cli.train.labelled import Labelled
 from dprune_cli.train.loop import Fit
 from dprune_cli.train.observe import Phase
 from dprune_cli.train.recording import FeatureLog, LogitsLog
@@ -64,7 +65,12 @@ class Trained:
 
 
 def score_live(
-    request: ScoreRequest, plans: Sequence[RunPlan], samples: Samples, images: Images, progress: Progress
+    request: ScoreRequest,
+    plans: Sequence[RunPlan],
+    samples: Samples,
+    images: Images,
+    progress: Progress,
+    measured: Labelled | None = None,
 ) -> Trained:
     """Train the runs of `plans` and compute what their recorders saw.
 
@@ -74,6 +80,7 @@ def score_live(
         samples: all samples; those that cannot be used have a status that says so.
         images: their pixels.
         progress: told about every epoch.
+        measured: rows on which run 0's model is measured after every epoch, for its history; None for none.
     """
     device, classes = images.device, len(samples.classes)
     data = inputs.labelled(samples, images)
@@ -102,8 +109,8 @@ def score_live(
                 progress=progress,
                 run=plan.number,
                 recorders=[*plan.recorders, *more, *(logs if plan.number == 0 else [])],
-                validation=validation,
-                validate=False,
+                validation=validation if measured is None else measured,
+                validate=measured is not None and plan.number == 0,
                 grad_memory=parse_memory(request.grad_memory, "--grad-memory"),
                 snapshots=frozenset(sequel.start for sequel in plan.sequels.values()),
                 state_file=request.state_file(f"run-{plan.number}"),

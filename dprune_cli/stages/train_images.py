@@ -29,7 +29,9 @@ class ImageSource:
         """See `Source.index`."""
         table = self.request.table
         classes = table.meta.classes or None if table is not None else None
-        samples = inputs.load_samples(self.request.data, self.reading, classes, force=self.request.force)
+        samples = inputs.load_samples(
+            self.request.data, self.reading, classes, force=self.request.force, progress=self.progress
+        )
         inputs.need_some(samples)
         # The size is judged by all of DATA, so that the final model sees what the query model saw.
         self.size = self.reading.image_size or choose_image_size(samples)

@@ -11,12 +11,13 @@ from toy_stages import Told
 
 from dprune_cli.core.budget import parse_budget
 from dprune_cli.core.config import DataConfig, QueryConfig
-from dprune_cli.core.errors import BudgetError, UsageError
+from dprune_cli.core.errors import BudgetError, DataError, UsageError
 from dprune_cli.io.dataset import open_samples
 from dprune_cli.io.samples import recorded_samples
 from dprune_cli.stages.prune_holdout import hold_out, without
 from dprune_cli.stages.prune_job import PruneRequest, plan_job
 from dprune_cli.stages.prune_method import PruneMethod, method_names, parse_method
+from dprune_cli.stages.prune_scores import train_scores
 from dprune_cli.stages.prune_store import _place
 from dprune_cli.stages.prune_trial import estimate
 
@@ -160,6 +161,8 @@ def test_without_a_class_of_five_all_classes_are_taken_to_be_alike(tmp_path):
         ({"method": "glister"}, UsageError, "give --val"),
         ({"method": "tdds:window=5"}, UsageError, "epochs"),
         ({"data": []}, UsageError, "name the DATA"),
+        ({"val": ["-"]}, UsageError, "--val -"),
+        ({"val": ["nowhere"]}, DataError, "nowhere"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_trained(options, error, said, image_folder, tmp_path):
@@ -223,3 +226,20 @@ def test_shards_count_with_all_members_of_a_sample(shard_folder, tmp_path):
     found = estimate(plan_job(request(shard_folder, tmp_path), Told()), Told())
     samples = open_samples([str(shard_folder)])
     assert found.output == round(samples.size.mean() * 20)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_query_model_is_measured_after_every_epoch_on_what_validates_it(
+    given, image_folder, validation_folder, tmp_path
+):
+    val = [str(validation_folder)] if given else []
+    query = dataclasses.replace(QUICK, epochs=2)
+    job = plan_job(request(image_folder, tmp_path, query=query, val=val), Told())
+    found = train_scores(job, {}, Told())
+    assert job.measured == len(found.validation) == (12 if given else 4)
+    right = found.validation.integers("pred") == found.validation.integers("label")
+    measured = found.history["val_accuracy"].to_pylist()
+    assert len(measured) == 2 and measured[-1] == pytest.approx(right.mean())
+    # What is measured is not learned from.
+    visited = np.sum(found.history["class_visited"].to_pylist(), axis=0)
+    assert visited.sum() == 2 * (40 if given else 36)
