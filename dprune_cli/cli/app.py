@@ -11,8 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from dprune_cli import __version__
-from dprune_cli.cli import evaluate, methods, quota, score, select, train
-from dprune_cli.cli.console import printable
+from dprune_cli.cli import epilogs, evaluate, methods, prune, quota, score, select, train
+from dprune_cli.cli.completion import whole_words
+from dprune_cli.cli.console import bars_end_here, printable
+from dprune_cli.cli.help_pages import CommandPage, GroupPage
 from dprune_cli.cli.options import by_the_first
 from dprune_cli.cli.processes import LostPeerError, all_processes
 from dprune_cli.core import ranks
@@ -25,16 +27,18 @@ _BadCommandLine: type[Exception] = typer.BadParameter.__bases__[0]
 app = typer.Typer(
     name="dprune",
     help="Make an image-classification data set smaller: score | quota | select | train | evaluate.",
+    cls=GroupPage,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("score")(score.command)
-app.command("quota")(by_the_first(quota.command))
-app.command("select")(select.command)
-app.command("train")(train.command)
-app.command("evaluate")(evaluate.command)
-app.command("methods")(by_the_first(methods.command))
+app.command("score", cls=CommandPage, epilog=epilogs.SCORE)(score.command)
+app.command("quota", cls=CommandPage, epilog=epilogs.QUOTA)(by_the_first(quota.command))
+app.command("select", cls=CommandPage, epilog=epilogs.SELECT)(select.command)
+app.command("train", cls=CommandPage, epilog=epilogs.TRAIN)(train.command)
+app.command("evaluate", cls=CommandPage, epilog=epilogs.EVALUATE)(evaluate.command)
+app.command("prune")(prune.command)
+app.command("methods", cls=CommandPage, epilog=epilogs.METHODS)(by_the_first(methods.command))
 
 
 def _show_version(wanted: bool) -> None:
@@ -54,7 +58,8 @@ def _root(
 
 def run_process(arguments: Sequence[str]) -> int:
     """Run the command of this process; returns its exit code, with everything written."""
-    return _finish(run(arguments))
+    with whole_words(os.environ):
+        return _finish(run(arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -65,7 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     debug = "--debug" in arguments
     try:
-        with all_processes(), all_or_nothing():
+        with bars_end_here(), all_processes(), all_or_nothing():
             return app(list(arguments), prog_name="dprune", standalone_mode=False) or 0
     except ClosedPipe:
         return ClosedPipe.exit_code

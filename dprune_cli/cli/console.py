@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
-import time
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from dprune_cli.cli.bars import Bars
 from dprune_cli.cli.options import Talk
+from dprune_cli.cli.screen import Screen
+from dprune_cli.cli.tables import choose_rows, lay_out
 from dprune_cli.core import ranks
-from dprune_cli.io.outputs import standard_output
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from dprune_cli.core.progress import SAMPLES, Advance, ignore, one
 
 T = TypeVar("T")
 
-_EVERY = 5.0
-_HEAD = 20
+_ending: ContextVar[ExitStack | None] = ContextVar("what ends with the command", default=None)
+
+
+@contextmanager
+def bars_end_here() -> Iterator[None]:
+    """No bar that is opened in this block outlasts it: what broke the work off is said where they stood."""
+    with ExitStack() as stack:
+        token = _ending.set(stack)
+        try:
+            yield
+        finally:
+            _ending.reset(token)
 
 
 class Terminal:
@@ -29,96 +40,99 @@ class Terminal:
         # Several processes would all say the same.
         self.quiet = talk.quiet or not ranks.is_main()
         self.verbose = talk.verbose
+        self.screen = Screen(sys.stderr)
 
     @cached_property
-    def console(self) -> Console:
-        """Made when something is first said: a quiet command need not import rich's."""
-        from rich.console import Console
-
-        return Console(stderr=True, highlight=False, soft_wrap=True)
+    def _bars(self) -> Bars:
+        bars = Bars(self.screen)
+        if (stack := _ending.get()) is not None:
+            stack.callback(bars.stop)
+        return bars
 
     def note(self, line: str) -> None:
         """One line, unless `-q`."""
-        if not self.quiet:
-            self._print(line)
+        self._say(line)
 
     def warn(self, line: str) -> None:
         """One line, unless `-q`."""
+        self._say(f"warning: {line}", "yellow")
+
+    def _say(self, line: str, style: str = "") -> None:
         if not self.quiet:
-            self._print(f"warning: {line}", "yellow")
+            self._bars.say(self.screen.paint(printable(line), style))
 
-    def _print(self, line: str, style: str = "") -> None:
-        from rich.text import Text
-
-        # As Text, because a key or a class name may look like markup.
-        self.console.print(Text(printable(line), style=style))
-
-    def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
-        """A progress bar on a terminal; elsewhere one line every few seconds."""
-        with self._counting(what) as advance:
-            for number, item in enumerate(items, 1):
-                yield item
-                advance(number, max(number, total))
-
-    def count(self, what: str) -> Callable[[int, int], None]:
-        """The same, for work that reports how far it is."""
-        stack = ExitStack()
-        advance = stack.enter_context(self._counting(what))
-
-        def step(done: int, total: int) -> None:
-            advance(done, total)
-            if done >= total:
-                stack.close()
-
-        return step
-
-    @contextmanager
-    def _counting(self, what: str) -> Iterator[Callable[[int, int], None]]:
+    def track(
+        self,
+        items: Iterable[T],
+        total: int,
+        what: str,
+        *,
+        unit: str = SAMPLES,
+        size: Callable[[T], int] = one,
+        done: int = 0,
+    ) -> Iterator[T]:
+        """A progress bar on a terminal; elsewhere a line every few seconds."""
         if self.quiet:
-            yield lambda done, total: None
-        elif self.console.is_terminal:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            yield from items
+            return
+        work = self._bars.begin(what, unit)
+        try:
+            self._bars.advance(work, done, total)
+            for item in items:
+                yield item
+                done += size(item)
+                self._bars.advance(work, done, max(done, total))
+        finally:
+            self._bars.end(work)
 
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-            )
-            with Progress(*columns, console=self.console, transient=True) as bars:
-                task = bars.add_task(what, total=None)
-                yield lambda done, total: bars.update(task, completed=done, total=total)
-        else:
-            yield self._lines(what)
-
-    def _lines(self, what: str) -> Callable[[int, int], None]:
-        last = time.monotonic()
+    def count(self, what: str, unit: str = SAMPLES) -> Advance:
+        """The same, for work that reports how far it is."""
+        if self.quiet:
+            return ignore
+        work = None
 
         def advance(done: int, total: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last >= _EVERY:
-                last = now
-                self.note(f"{what}: {done} of {total}")
+            nonlocal work
+            work = work or self._bars.begin(what, unit)
+            self._bars.advance(work, done, total)
+            if done >= total:
+                self._bars.end(work)
 
         return advance
 
-    def rows(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A small table; only its first rows if it is long, unless `-v`."""
+    def rows(
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        worst: tuple[str, Sequence[float | None]] | None = None,
+    ) -> None:
+        """A small table; of a long one only some rows, unless `-v`.
+
+        Args:
+            title: stands above it.
+            columns: names; the first column holds names, the others numbers.
+            rows: cells.
+            worst: the name of a figure and its value in every row, of which the lowest matter most; None
+                if the first rows do.
+        """
         if self.quiet:
             return
-        from rich.table import Table
-        from rich.text import Text
-
-        shown = rows if self.verbose or len(rows) <= _HEAD else rows[:_HEAD]
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for number, column in enumerate(columns):
-            table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
-        for row in shown:
-            table.add_row(*(Text(printable(cell)) for cell in row))
-        self.console.print(table)
-        if len(shown) < len(rows):
-            self.note(f"... and {len(rows) - len(shown)} more; -v shows all")
+        figure, values = worst or ("", ())
+        parts = [("", list(range(len(rows))))] if self.verbose else choose_rows(len(rows), values)
+        numbers = [number for _, part in parts for number in part]
+        cells = [[printable(cell) for cell in rows[number]] for number in numbers]
+        lines = iter(lay_out(columns, cells, self.screen.width(), plain=self.screen.plain))
+        say = self._bars.say
+        say(title)
+        say(self.screen.paint(next(lines), "bold"))
+        for name, part in parts:
+            if name:
+                say(f"the lowest {figure}:" if name == "worst" else f"the {name}:")
+            for _ in part:
+                say(next(lines))
+        if len(numbers) < len(rows):
+            self.note(f"... and {len(rows) - len(numbers):,} more; -v shows all")
 
 
 def print_json(value: Any) -> None:
@@ -131,6 +145,9 @@ def print_result(text: str) -> None:
     """A result, on standard output; several processes have one result."""
     if not ranks.is_main():
         return
+    # Imported here, because help pages need nothing of it.
+    from dprune_cli.io.outputs import standard_output
+
     with standard_output() as stream:
         # In UTF-8 whatever the locale, because it may be JSON; undecodable bytes of paths as they were.
         stream.write(f"{text}\n".encode(errors="surrogateescape"))

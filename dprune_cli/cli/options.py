@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dprune_cli.cli.completion import complete_model
 from dprune_cli.core import ranks
 from dprune_cli.core.config import option, read_recipe
 from dprune_cli.core.errors import UsageError
@@ -42,6 +43,13 @@ Json = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="Fixes every random choice.")]
 Val = Annotated[
     list[str] | None, typer.Option("--val", metavar="DATA", help="Validation data; may be repeated.")
+]
+
+ReportOut = Annotated[
+    str | None,
+    typer.Option(
+        "--report", metavar="FILE.html", help="Write a page for a browser: tables, pictures, plots."
+    ),
 ]
 
 FEATURES = "Features"
@@ -101,6 +109,7 @@ def by_the_first(command: Callable[..., None]) -> Callable[..., None]:
 
 
 _SHORT = {"quiet": "-q", "verbose": "-v"}
+_COMPLETED = {"model": complete_model}
 
 
 def expand(command: Callable[..., None]) -> Callable[..., None]:
@@ -144,6 +153,7 @@ def _parameter(item: dataclasses.Field[Any], hint: Any) -> inspect.Parameter:
         help=item.metadata["help"],
         rich_help_panel=item.metadata["panel"],
         metavar="" if hint is bool else None,
+        autocompletion=_COMPLETED.get(item.name),
     )
     return inspect.Parameter(
         item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=Annotated[hint, about]

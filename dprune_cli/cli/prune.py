@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +13,10 @@ from dprune_cli.cli.bars import clock
 from dprune_cli.cli.console import Terminal, percent, print_json
 from dprune_cli.cli.options import Data, Force, Json, Recipe, Talk, Val, expand
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES, DataConfig, QueryConfig
+from dprune_cli.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from dprune_cli.io.tar_plan import Shard
     from dprune_cli.stages.prune import Pruned
     from dprune_cli.stages.prune_job import Job
     from dprune_cli.stages.prune_trial import Estimate
@@ -47,7 +51,15 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", metavar="", help="Time a few batches and say what would be done.")
     ] = False,
-    report: Annotated[bool, typer.Option(metavar="", help="Write OUT/report.html; needs matplotlib.")] = True,
+    report: Annotated[
+        bool | None,
+        typer.Option(
+            "--report/--no-report", metavar="", help="Write OUT/report.html; default if matplotlib is there."
+        ),
+    ] = None,
+    card: Annotated[
+        bool, typer.Option("--card", metavar="", help="Describe OUT for the hub, Croissant and timm.")
+    ] = False,
     reuse: Annotated[
         bool,
         typer.Option(metavar="", help="Take the scores of an earlier command on the same data."),
@@ -63,6 +75,9 @@ def command(
 ) -> None:
     """Make DATA smaller in one line: score, evaluate, quota, select, with defaults, and a report."""
     from dprune_cli.core.budget import parse_budget
+    from dprune_cli.report.cards import write_cards
+    from dprune_cli.report.page import write_report
+    from dprune_cli.report.prune_report import prune_report
     from dprune_cli.stages.inputs import check_errors, report_bad
     from dprune_cli.stages.prune import prune, write
     from dprune_cli.stages.prune_job import PruneRequest, plan_job
@@ -85,6 +100,7 @@ def command(
         force=force,
     )
     job = plan_job(request, terminal)
+    wanted = report is not False and _can_report(output, terminal, asked=bool(report))
     for line in _plan(job):
         terminal.note(line)
     if dry_run:
@@ -95,12 +111,36 @@ def command(
             print_json(found.as_json())
         return
     pruned = prune(job, terminal)
-    write(pruned, terminal, lambda folder, shards: None)
+
+    def describe(folder: Path, shards: Sequence[Shard] | None) -> None:
+        if wanted:
+            write_report(prune_report(pruned), folder / REPORT)
+        if card:
+            write_cards(folder, shards, found=pruned.selection, progress=terminal)
+
+    write(pruned, terminal, describe)
     _summarise(pruned, terminal)
+    if wanted:
+        terminal.note(f"look at {output}/{REPORT}")
     if json:
         print_json(pruned.as_json())
     report_bad(pruned.samples, terminal)
     check_errors(pruned.samples, reading.max_errors)
+
+
+def _can_report(output: str, terminal: Terminal, *, asked: bool) -> bool:
+    """Whether a report can be made; an error if it was asked for and cannot."""
+    from dprune_cli.io.remote import parse_place
+    from dprune_cli.report.page import check_report
+
+    try:
+        check_report(parse_place(output) / REPORT, force=True)
+    except UsageError as error:
+        if asked:
+            raise
+        terminal.warn(f"no report will be written: {error}")
+        return False
+    return True
 
 
 def _plan(job: Job) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from dprune_cli.cli.completion import methods_of
 from dprune_cli.cli.console import Terminal, percent
 from dprune_cli.cli.options import Force, Seed, TableIn, TableOut, Talk, expand
 from dprune_cli.core.errors import UsageError
@@ -19,7 +20,14 @@ def command(
         str | None, typer.Option("--keep", metavar="B", help="What is kept: 0.3, 30% or 5000.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option("--method", "-m", metavar="NAME", help="NAME[:param=value,...].")
+        str | None,
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="NAME",
+            help="NAME[:param=value,...].",
+            autocompletion=methods_of("quota"),
+        ),
     ] = None,
     val: Annotated[
         list[str] | None,
@@ -74,6 +82,7 @@ def command(
     write_table(result, output, force=force)
     if quotas_file is not None:
         write_quotas(review, quotas_file, force=force)
+    found = review.rows()
     rows = [
         (
             row["name"],
@@ -82,7 +91,9 @@ def command(
             percent(row["density"]),
             str(row["quota"]),
         )
-        for row in review.rows()
+        for row in found
     ]
-    terminal.rows("quotas", (by, "available", "recall", "density", "quota"), rows)
+    figure = "recall" if any(row["recall"] is not None for row in found) else "density"
+    columns = (by, "available", "recall", "density", "quota")
+    terminal.rows("quotas", columns, rows, worst=(figure, [row[figure] for row in found]))
     terminal.note(f"quotas keep {int(review.quota.sum())} of {int(review.available.sum())} samples")

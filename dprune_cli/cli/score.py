@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dprune_cli.cli.completion import methods_of
 from dprune_cli.cli.console import Terminal, percent
 from dprune_cli.cli.options import Data, Force, Recipe, TableOut, Talk, Val, expand
 from dprune_cli.core.config import DataConfig, TrainConfig
@@ -17,7 +18,13 @@ def command(
     *,
     method: Annotated[
         list[str],
-        typer.Option("-m", "--method", metavar="METHOD", help="NAME[:param=value,...]; may be repeated."),
+        typer.Option(
+            "-m",
+            "--method",
+            metavar="METHOD",
+            help="NAME[:param=value,...]; may be repeated.",
+            autocompletion=methods_of("score"),
+        ),
     ],
     output: TableOut = "-",
     runs: Annotated[int | None, typer.Option(help="Runs to average over; default each method's own.")] = None,

@@ -70,8 +70,10 @@ class Stopping:
         with suppress(OSError, UsageError):
             launch = find_launch(os.environ)
             if launch is None or launch.rank == 0:
+                # Over the `^C` of the terminal, or a bar of a thread that is stuck.
+                drawn = os.isatty(2) and os.environ.get("TERM") not in ("dumb", "unknown")
                 # Not by way of `sys.stderr`, which the other thread may hold.
-                os.write(2, b"dprune: interrupted\n")
+                os.write(2, (b"\r\x1b[K" if drawn else b"") + b"dprune: interrupted\n")
         os._exit(128 + (self.number or 0))
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:

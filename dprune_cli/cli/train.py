@@ -6,8 +6,20 @@ from typing import Annotated, Literal
 
 import typer
 
+from dprune_cli.cli.completion import methods_of
 from dprune_cli.cli.console import Terminal, percent, print_json
-from dprune_cli.cli.options import FEATURES, Data, Force, FromFeatures, Json, Recipe, Talk, Val, expand
+from dprune_cli.cli.options import (
+    FEATURES,
+    Data,
+    Force,
+    FromFeatures,
+    Json,
+    Recipe,
+    ReportOut,
+    Talk,
+    Val,
+    expand,
+)
 from dprune_cli.core.config import DataConfig, TrainConfig
 from dprune_cli.core.errors import UsageError
 
@@ -25,6 +37,7 @@ def command(
         typer.Option(
             metavar="NAME[:param=value,...]",
             help="Visit a part of DATA every epoch: rcap, rs2, infobatch, ... (dprune methods sampler).",
+            autocompletion=methods_of("sampler"),
         ),
     ] = None,
     keep: Annotated[
@@ -34,7 +47,9 @@ def command(
     weighter: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Weigh losses: cdb_w (needs --val), batch_mean (weights in --table)."
+            metavar="NAME",
+            help="Weigh losses: cdb_w (needs --val), batch_mean (weights in --table).",
+            autocompletion=methods_of("weighter"),
         ),
     ] = None,
     val: Val = None,
@@ -56,6 +71,7 @@ def command(
         typer.Option(help="Longer schedules for pruned data: epochs / d, or (0.5 + 0.5 d) / d of them."),
     ] = "none",
     recipe: Recipe = None,
+    report: ReportOut = None,
     force: Force = False,
     json: Json = False,
     reading: DataConfig,
@@ -63,7 +79,7 @@ def command(
     talk: Talk,
 ) -> None:
     """Train on DATA or recorded features, or what a table keeps of them; an interrupted run goes on."""
-    from dprune_cli.io.outputs import check_apart
+    from dprune_cli.io.outputs import check_apart, check_distinct
     from dprune_cli.io.remote import parse_place
     from dprune_cli.io.table import read_table
     from dprune_cli.stages.inputs import check_errors, report_bad
@@ -74,6 +90,11 @@ def command(
     if table == "-" and "-" in (data or []):
         raise UsageError("DATA and --table cannot both come from standard input")
     files = [path for path in (from_features, from_val_features) if path is not None]
+    check_distinct(output=output, report=report)
+    if report is not None:
+        from dprune_cli.report.page import check_report
+
+        check_report(report, force=force)
     check_apart(output, [*(data or []), *(val or []), *files])
     request = TrainRequest(
         data=data or [],
@@ -92,6 +113,11 @@ def command(
         force=force,
     )
     result = train_model(request, terminal)
+    if report is not None and result.table is not None:
+        from dprune_cli.report.page import write_report
+        from dprune_cli.report.train_report import train_report
+
+        write_report(train_report(result.history, result.table, result.config), report, force=force)
     found = result.summary
     terminal.note(
         f"trained on {found['samples']} samples for {found['epochs']} epochs "

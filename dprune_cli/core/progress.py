@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+# Told what is done and the total, in samples or bytes; the last time both are equal.
+Advance = Callable[[int, int], None]
+
+BYTES = "bytes"
+EPOCHS = "epochs"
+FILES = "files"
+SAMPLES = "samples"
+
+
+def ignore(done: int, total: int) -> None:
+    """Nobody wants to know how far it is."""
+
+
+def one(item: Any) -> int:
+    """Everything counts once."""
+    return 1
 
 
 class Progress(Protocol):
@@ -17,10 +34,28 @@ class Progress(Protocol):
     def warn(self, line: str) -> None:
         """Something the user should look at."""
 
-    def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
-        """`items`, counted towards `total` as they pass."""
+    def track(
+        self,
+        items: Iterable[T],
+        total: int,
+        what: str,
+        *,
+        unit: str = SAMPLES,
+        size: Callable[[T], int] = one,
+        done: int = 0,
+    ) -> Iterator[T]:
+        """`items`, counted towards `total` as they pass.
 
-    def count(self, what: str) -> Callable[[int, int], None]:
+        Args:
+            items: what the work is done on, one after another.
+            total: what is counted in the end.
+            what: the work, in a word or two.
+            unit: what is counted, in the plural.
+            size: how much of it an item is.
+            done: what was counted before the first item.
+        """
+
+    def count(self, what: str, unit: str = SAMPLES) -> Advance:
         """A function to be called with what is done and the total, the last time with both equal."""
 
 
@@ -37,10 +72,10 @@ class Silent:
         """Remember."""
         self.warnings.append(line)
 
-    def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    def track(self, items: Iterable[T], total: int, what: str, **how: Any) -> Iterator[T]:
         """Pass through."""
         return iter(items)
 
-    def count(self, what: str) -> Callable[[int, int], None]:
+    def count(self, what: str, unit: str = SAMPLES) -> Advance:
         """Ignore."""
-        return lambda done, total: None
+        return ignore

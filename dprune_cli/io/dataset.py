@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError, UsageError
+from dprune_cli.core.progress import Advance, ignore
 from dprune_cli.io.class_names import agreed, names_beside, names_in_stream
 from dprune_cli.io.folders import ImageFile, image_keys, inner_folder_hint
 from dprune_cli.io.labels import (
@@ -75,6 +76,7 @@ def open_samples(
     spool: str | None = None,
     force: bool = False,
     cache_bytes: int = CACHE_BYTES,
+    indexed: Advance = ignore,
 ) -> Samples:
     """Index DATA.
 
@@ -91,6 +93,7 @@ def open_samples(
         spool: folder that keeps standard input.
         force: replace what `spool` holds.
         cache_bytes: what local copies of remote shards may take.
+        indexed: told how many shards and image files were looked at.
 
     Raises:
         UsageError: DATA or an option makes no sense.
@@ -113,7 +116,7 @@ def open_samples(
     reading = _Reading(
         label_field, [name for name in fields if name != CLASS_WORD], Values(), [Values() for _ in fields]
     )
-    shards, parts, damage, hints = _read_parts(located, reading)
+    shards, parts, damage, hints = _read_parts(located, reading, indexed)
     part = _join(parts, len(reading.group_fields))
     shown = " ".join(data)
     if not (part.image_size != MISSING).any():
@@ -172,7 +175,9 @@ def _check_fields(located: Located, label_field: str | None, group_fields: Seque
         raise UsageError("--group-field is for shards with .json members; an image folder has no fields")
 
 
-def _read_parts(located: Located, reading: _Reading) -> tuple[list[str], list[_Part], list[str], list[str]]:
+def _read_parts(
+    located: Located, reading: _Reading, indexed: Advance
+) -> tuple[list[str], list[_Part], list[str], list[str]]:
     """Names of shards and image files in order, their rows, damage of shards, and fields that were seen."""
     base = located.base
     entries: list[tuple[str, Place | ImageFile]]
@@ -189,6 +194,7 @@ def _read_parts(located: Located, reading: _Reading) -> tuple[list[str], list[_P
     keys = _image_keys(entries, whole_names=len(located.folders) > 1)
     waiting: list[tuple[int, ImageFile, str]] = []
     for number, (name, entry) in enumerate(entries):
+        indexed(number, len(entries))
         if isinstance(entry, ImageFile):
             if (key := keys[number]) is not None:
                 waiting.append((number, entry, key))
@@ -205,6 +211,7 @@ def _read_parts(located: Located, reading: _Reading) -> tuple[list[str], list[_P
             damage.append(f"shard {name}: {problem} ({len(part.keys)} samples before that)")
     if waiting:
         parts.append(_image_rows(waiting, reading))
+    indexed(len(entries), len(entries))
     return shards, parts, damage, list(seen)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DataError
+from dprune_cli.core.progress import Advance, ignore
 from dprune_cli.io.remote import RemotePath
 from dprune_cli.io.tar_copy import check_spans, checked_spans
 from dprune_cli.io.tar_pack import ImageFiles, file_size, read_contents
@@ -60,11 +61,11 @@ def class_folders(classes: Sequence[str]) -> list[str]:
     return names
 
 
-def write_images(files: ImageFiles, out: Path, classes: Sequence[str]) -> int:
+def write_images(files: ImageFiles, out: Path, classes: Sequence[str], *, written: Advance = ignore) -> int:
     """Hard link image files into `out/class/...`, or copy them where links are impossible.
 
     The path below the class folder is the one the image had; its name is the original one, whatever
-    its key.
+    its key. `written` is told how many there are already.
 
     Returns:
         The number of files.
@@ -76,7 +77,10 @@ def write_images(files: ImageFiles, out: Path, classes: Sequence[str]) -> int:
     folders = class_folders(classes)
     remote = [path for path in files.paths if isinstance(path, RemotePath)]
     contents = read_contents(remote, map(file_size, remote))
-    for path, key, label in zip(files.paths, files.keys, files.label.tolist(), strict=True):
+    for done, (path, key, label) in enumerate(
+        zip(files.paths, files.keys, files.label.tolist(), strict=True)
+    ):
+        written(done, len(files))
         inner, slash, _ = key.rpartition("/")
         name = inner + slash + path.name
         target = _prepare(out, _below(folders[label], classes[label], name), key)
@@ -89,13 +93,23 @@ def write_images(files: ImageFiles, out: Path, classes: Sequence[str]) -> int:
         except OSError:
             raise DataError(f"{path}: is missing; key {key!r} was there when it was scored") from None
         _link_or_copy(source, target, key)
+    written(len(files), len(files))
     return len(files)
 
 
-def unpack_images(spans: Spans, label: NDArray[np.integer], out: Path, classes: Sequence[str]) -> int:
+def unpack_images(
+    spans: Spans,
+    label: NDArray[np.integer],
+    out: Path,
+    classes: Sequence[str],
+    *,
+    checked: Advance = ignore,
+    written: Advance = ignore,
+) -> int:
     """Write the image members of samples to `out/class/KEY.ext`.
 
-    A first part of the key that equals the class is not repeated.
+    A first part of the key that equals the class is not repeated. `checked` and `written` are told how many
+    samples are.
 
     Returns:
         The number of files.
@@ -105,7 +119,8 @@ def unpack_images(spans: Spans, label: NDArray[np.integer], out: Path, classes: 
         OSError: the disk is full, or the like.
     """
     folders = class_folders(classes)
-    check_spans(spans)
+    check_spans(spans, checked)
+    done = 0
     for rows, buffer, samples in checked_spans(spans):
         begin, size = samples.span(samples.image)
         for place, row in enumerate(rows.tolist()):
@@ -116,6 +131,8 @@ def unpack_images(spans: Spans, label: NDArray[np.integer], out: Path, classes: 
             parts = _below(folders[number], classes[number], f"{key}.{suffix}")
             target = _prepare(out, parts, key)
             _write_new(target, buffer[int(begin[place]) : int(begin[place] + size[place])], key)
+            done += 1
+            written(done, len(spans))
     return len(spans)
 
 

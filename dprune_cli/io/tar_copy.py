@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from dprune_cli.core import ranks
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES
 from dprune_cli.core.errors import DataError
+from dprune_cli.core.progress import Advance, ignore
 from dprune_cli.io.class_names import stream_head
 from dprune_cli.io.remote import Place
 from dprune_cli.io.remote_cache import open_shard
 from dprune_cli.io.remote_spans import check_remote_spans, fetch_windows
 from dprune_cli.io.tar_header import END
 from dprune_cli.io.tar_index import index_spans, map_file
-from dprune_cli.io.tar_plan import Shard, Spans, gather_shards, merge_spans, own_shards
+from dprune_cli.io.tar_plan import Meter, Shard, Spans, gather_shards, merge_spans, own_shards
 from dprune_cli.io.tar_samples import TarSamples, group_members
 from dprune_cli.io.tar_walk import Buffer
 
@@ -35,10 +36,14 @@ _KERNEL_COPY = 1 << 15
 _CHECK_AT_ONCE = 1 << 16
 
 
-def check_spans(spans: Spans) -> None:
+def check_spans(spans: Spans, advance: Advance = ignore) -> None:
     """Make sure that every span still holds exactly the sample that it should.
 
     Of remote shards only the sizes are looked at; their samples are checked as they are fetched.
+
+    Args:
+        spans: the samples.
+        advance: told how many of them were checked.
 
     Raises:
         DataError: a shard is missing, shorter, or holds something else; names the shard and the key.
@@ -46,8 +51,11 @@ def check_spans(spans: Spans) -> None:
     if spans.remote:
         check_remote_spans(spans)
         return
+    done = 0
     for rows, buffer in _by_shard(spans):
         _check(spans, rows, buffer, spans.offset[rows])
+        done += len(rows)
+        advance(done, len(spans))
 
 
 def checked_spans(spans: Spans) -> Iterator[tuple[NDArray[np.int64], Buffer, TarSamples]]:
@@ -100,7 +108,13 @@ def _check(spans: Spans, rows: NDArray[np.int64], buffer: Buffer, offset: NDArra
 
 
 def copy_spans(
-    spans: Spans, folder: Path, *, shard_samples: int = SHARD_SAMPLES, shard_bytes: int = SHARD_BYTES
+    spans: Spans,
+    folder: Path,
+    *,
+    shard_samples: int = SHARD_SAMPLES,
+    shard_bytes: int = SHARD_BYTES,
+    checked: Advance = ignore,
+    copied: Advance = ignore,
 ) -> list[Shard]:
     """Write samples into shards `000000.tar`, `000001.tar`, ... of a folder.
 
@@ -109,6 +123,8 @@ def copy_spans(
         folder: where; it exists.
         shard_samples: most samples in a shard.
         shard_bytes: most bytes of a shard.
+        checked: told how many samples were checked.
+        copied: told how many bytes were copied.
 
     Every process writes some of the shards; the others may read only those.
 
@@ -120,28 +136,39 @@ def copy_spans(
         OSError: the disk is full, or the like.
     """
     plans = own_shards(spans.size, shard_samples, shard_bytes)
-    check_spans(spans.part(plans[0].first, plans[-1].after) if plans else spans.part(0, 0))
+    own = spans.part(plans[0].first, plans[-1].after) if plans else spans.part(0, 0)
+    check_spans(own, checked)
     ranks.wait()
     shards = []
+    meter = Meter(int(own.size.sum()), copied)
     with _Sources(spans.paths) as sources:
         for plan in plans:
             with open(folder / plan.name, "wb", buffering=0) as sink:
                 _reserve(sink.fileno(), int(spans.size[plan.first : plan.after].sum()) + len(END))
-                size = _write(spans, plan.first, plan.after, sources, sink.fileno())
+                size = _write(spans, plan.first, plan.after, sources, sink.fileno(), meter)
             shards.append(Shard(plan.name, plan.after - plan.first, size))
     return gather_shards(shards)
 
 
-def stream_spans(spans: Spans, sink: BinaryIO, classes: Sequence[str] = ()) -> Shard:
+def stream_spans(
+    spans: Spans,
+    sink: BinaryIO,
+    classes: Sequence[str] = (),
+    *,
+    checked: Advance = ignore,
+    copied: Advance = ignore,
+) -> Shard:
     """Write samples as one tar stream to an open file or pipe.
 
-    Class names, if given, stand in its head, where `open_samples` finds them.
+    Class names, if given, stand in its head, where `open_samples` finds them. `checked` and `copied` are
+    told what `copy_spans` tells them.
 
     Raises:
         DataError: a shard changed since it was scored; nothing was written then.
         OSError: the reader went away, the disk is full, or the like.
     """
-    check_spans(spans)
+    check_spans(spans, checked)
+    meter = Meter(int(spans.size.sum()), copied)
     # A tar of nothing but a global header is an error to `tarfile`.
     head = stream_head(classes) if len(spans) else b""
     sink.write(head)
@@ -150,9 +177,9 @@ def stream_spans(spans: Spans, sink: BinaryIO, classes: Sequence[str] = ()) -> S
         try:
             target = sink.fileno()
         except OSError:
-            size = _write_to_object(spans, sources, sink)
+            size = _write_to_object(spans, sources, sink, meter)
         else:
-            size = _write(spans, 0, len(spans), sources, target)
+            size = _write(spans, 0, len(spans), sources, target, meter)
     return Shard("-", len(spans), len(head) + size)
 
 
@@ -189,14 +216,14 @@ class _Sources:
         return self._files[number]
 
 
-def _write(spans: Spans, first: int, after: int, sources: _Sources, target: int) -> int:
+def _write(spans: Spans, first: int, after: int, sources: _Sources, target: int, meter: Meter) -> int:
     """Copy samples and the end mark to a descriptor; returns the bytes written.
 
     Small runs are gathered and written together; large ones are left to the kernel, which copies within
     its page cache.
     """
     if spans.remote:
-        return _write_fetched(spans, first, after, partial(_write_all, target))
+        return _write_fetched(spans, first, after, partial(_write_all, target), meter)
     gathered = bytearray()
     size = len(END)
     for source, begin, end in merge_spans(spans, first, after):
@@ -205,13 +232,16 @@ def _write(spans: Spans, first: int, after: int, sources: _Sources, target: int)
             gathered += sources.view(source)[begin:end]
             if len(gathered) >= _GATHER:
                 _write_all(target, gathered)
+                meter.add(len(gathered))
                 gathered = bytearray()
             continue
         _write_all(target, gathered)
+        meter.add(len(gathered) + end - begin)
         gathered = bytearray()
         done = _copy_in_kernel(sources.file(source), spans.paths[source], begin, end, target)
         _write_all(target, sources.view(source)[done:end])
     _write_all(target, gathered + END)
+    meter.add(len(gathered))
     return size
 
 
@@ -257,21 +287,25 @@ def _check_readable(source: int, path: Place, place: int) -> None:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _write_fetched(spans: Spans, first: int, after: int, write: Callable[[bytes], object]) -> int:
+def _write_fetched(
+    spans: Spans, first: int, after: int, write: Callable[[bytes], object], meter: Meter
+) -> int:
     """The same for samples in a storage, each checked before it is written."""
     for window in fetch_windows(spans, first, after):
         _check(spans, window.rows, window.buffer, window.offset)
         write(window.buffer)
+        meter.add(len(window.buffer))
     write(END)
     return int(spans.size[first:after].sum()) + len(END)
 
 
-def _write_to_object(spans: Spans, sources: _Sources, sink: BinaryIO) -> int:
+def _write_to_object(spans: Spans, sources: _Sources, sink: BinaryIO, meter: Meter) -> int:
     if spans.remote:
-        return _write_fetched(spans, 0, len(spans), sink.write)
+        return _write_fetched(spans, 0, len(spans), sink.write, meter)
     size = len(END)
     for source, begin, end in merge_spans(spans, 0, len(spans)):
         sink.write(sources.view(source)[begin:end])
+        meter.add(end - begin)
         size += end - begin
     sink.write(END)
     return size

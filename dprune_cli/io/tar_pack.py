@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES
 from dprune_cli.core.errors import DataError
+from dprune_cli.core.progress import Advance, ignore
 from dprune_cli.io.class_names import CLASSES_FILE, read_classes, stream_head
 from dprune_cli.io.remote import Place, RemotePath
 from dprune_cli.io.remote_retry import in_flight
 from dprune_cli.io.tar_header import BLOCK, END, make_header
-from dprune_cli.io.tar_plan import Shard, gather_shards, own_shards
+from dprune_cli.io.tar_plan import Meter, Shard, gather_shards, own_shards
 from dprune_cli.io.tar_samples import is_meta
 
 __all__ = [
@@ -73,12 +74,18 @@ def read_contents(paths: Iterable[Place], sizes: Iterable[int]) -> Iterator[byte
 
 
 def pack_images(
-    files: ImageFiles, folder: Path, *, shard_samples: int = SHARD_SAMPLES, shard_bytes: int = SHARD_BYTES
+    files: ImageFiles,
+    folder: Path,
+    *,
+    shard_samples: int = SHARD_SAMPLES,
+    shard_bytes: int = SHARD_BYTES,
+    copied: Advance = ignore,
 ) -> list[Shard]:
     """Write image files into shards `000000.tar`, ... as members `KEY.jpg` and `KEY.cls` (the class id).
 
     Contents are copied as they are; headers are always the same (time 0, mode 0644, owner 0), so the
-    same files in the same order give the same bytes. Every process writes some of the shards.
+    same files in the same order give the same bytes. Every process writes some of the shards. `copied` is
+    told how many bytes it wrote.
 
     Returns:
         All shards, whoever wrote them.
@@ -89,14 +96,18 @@ def pack_images(
     """
     packed = _Packed(files)
     shards = []
-    for plan in own_shards(packed.size, shard_samples, shard_bytes):
+    plans = own_shards(packed.size, shard_samples, shard_bytes)
+    meter = Meter(sum(int(packed.size[plan.first : plan.after].sum()) for plan in plans), copied)
+    for plan in plans:
         with open(folder / plan.name, "wb") as sink:
-            size = packed.write(plan.first, plan.after, sink)
+            size = packed.write(plan.first, plan.after, sink, meter)
         shards.append(Shard(plan.name, plan.after - plan.first, size))
     return gather_shards(shards)
 
 
-def stream_images(files: ImageFiles, sink: BinaryIO, classes: Sequence[str] = ()) -> Shard:
+def stream_images(
+    files: ImageFiles, sink: BinaryIO, classes: Sequence[str] = (), *, copied: Advance = ignore
+) -> Shard:
     """Write image files as one tar stream to an open file or pipe; members as in `pack_images`.
 
     Class names, if given, stand in its head, where `open_samples` finds them.
@@ -109,7 +120,7 @@ def stream_images(files: ImageFiles, sink: BinaryIO, classes: Sequence[str] = ()
     # A tar of nothing but a global header is an error to `tarfile`.
     head = stream_head(classes) if len(files) else b""
     sink.write(head)
-    size = packed.write(0, len(files), sink)
+    size = packed.write(0, len(files), sink, Meter(int(packed.size.sum()), copied))
     sink.flush()
     return Shard("-", len(files), len(head) + size)
 
@@ -130,12 +141,14 @@ class _Packed:
         lengths = [len(head) + size + (-size % BLOCK) for head, _, size in self._heads]
         self.size = np.array(lengths, np.int64) + np.array([len(label) for label in self._labels], np.int64)
 
-    def write(self, first: int, after: int, sink: BinaryIO) -> int:
+    def write(self, first: int, after: int, sink: BinaryIO, meter: Meter) -> int:
         """Write samples and the end mark; returns the bytes written."""
         heads = self._heads[first:after]
         contents = read_contents((path for _, path, _ in heads), (size for _, _, size in heads))
         for (head, _, size), content, label in zip(heads, contents, self._labels[first:after], strict=True):
-            sink.write(head + content + bytes(-size % BLOCK) + label)
+            sample = head + content + bytes(-size % BLOCK) + label
+            sink.write(sample)
+            meter.add(len(sample))
         sink.write(END)
         return int(self.size[first:after].sum()) + len(END)
 

@@ -12,8 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dprune_cli.core import ranks
+from dprune_cli.core.progress import Advance
 from dprune_cli.io.remote import Place, RemotePath
 from dprune_cli.io.tar_header import END
+
+# Bytes between two reports; after every sample they would cost a tenth of the time.
+_REPORT = 1 << 22
+
+
+class Meter:
+    """Counts the bytes of samples that are written, and reports them now and then, and in the end."""
+
+    def __init__(self, total: int, advance: Advance) -> None:
+        self._total, self._advance = total, advance
+        self._done = 0
+        self._next = min(_REPORT, total)
+
+    def add(self, size: int) -> None:
+        """So many more."""
+        self._done += size
+        if self._done >= self._next > 0:
+            self._advance(self._done, self._total)
+            # Past the end there is nothing to wait for.
+            self._next = min(self._done + _REPORT, self._total) if self._done < self._total else 0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dprune_cli.core import ranks
 from dprune_cli.core.config import TrainConfig
-from dprune_cli.core.progress import Progress
+from dprune_cli.core.progress import EPOCHS, Progress
 from dprune_cli.core.seeds import derive, numpy_rng
 from dprune_cli.data.batch import Piece
 from dprune_cli.models.head import EmbeddingTap
@@ -30,7 +30,7 @@ from dprune_cli.train.losses import sample_loss
 from dprune_cli.train.observe import BatchObs, Field, Phase, RunInfo, observe
 from dprune_cli.train.optim import learning_rate, make_optimizer, refuse_divergence, set_rate
 from dprune_cli.train.parallel import check_empty, make_forward
-from dprune_cli.train.probe import BATCH, GRAD_MEMORY, autocast, count_correct, probe
+from dprune_cli.train.probe import GRAD_MEMORY, autocast, count_correct, probe
 from dprune_cli.train.run_state import RunState
 from dprune_cli.train.seeding import seeded
 from dprune_cli.train.tally import Tally
@@ -111,7 +111,9 @@ class Fit:
         done = self.saved.restore()
         self._keep(done)
         self._settle(done)
-        for epoch in range(done + 1, (self.config.epochs if last_epoch is None else last_epoch) + 1):
+        last = self.config.epochs if last_epoch is None else last_epoch
+        epochs = range(done + 1, last + 1)
+        for epoch in self.progress.track(epochs, last, "train", unit=EPOCHS, done=done):
             self.train_epoch(epoch)
             self._keep(epoch)
             self._settle(epoch)
@@ -161,7 +163,8 @@ class Fit:
         batches = zip(pieces, self.data.inputs.batches([piece.own for piece in pieces]), strict=True)
         rate = 0.0
         train_mode(self.model)
-        for number, (piece, (_, stored)) in enumerate(self.progress.track(batches, steps, what)):
+        counted = self.progress.track(batches, len(order), what, size=lambda batch: len(batch[0].rows))
+        for number, (piece, (_, stored)) in enumerate(counted):
             viewed = self.view(stored, generator, piece)
             with autocast(self.device, enabled=self.config.amp):
                 logits = self.forward(viewed).float()
@@ -222,7 +225,7 @@ class Fit:
         how: dict[str, Any] = {"amp": self.config.amp, "fields": fields, "grad_memory": self.grad_memory}
         passes = probe(self.model, data, phase=phase, epoch=epoch, **how)
         what = "validation" if phase is Phase.VALIDATION else "clean pass"
-        return self.progress.track(passes, len(data.clean_batches(BATCH)), what)
+        return self.progress.track(passes, len(data.rows), what, size=len)
 
     def _tap(self, recorders: Iterable[Recorder]) -> EmbeddingTap | None:
         return EmbeddingTap(self.model) if Field.EMBEDDING in wanted_fields(recorders) else None

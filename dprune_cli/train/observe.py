@@ -52,6 +52,10 @@ class BatchObs:
     embedding: Tensor | None = None
     grad_norm: Tensor | None = None
 
+    def __len__(self) -> int:
+        """B."""
+        return len(self.index)
+
 
 @dataclass(frozen=True)
 class RunInfo:

@@ -234,5 +234,5 @@ def test_more_classes_than_fit_a_screen(tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "in")
     options = ["--keep", "30", "--method", "uniform", "--force", "-o", tmp_path / "out"]
     brief, full, quiet = (must("quota", tmp_path / "in", *options, *more) for more in ([], ["-v"], ["-q"]))
-    assert "... and 10 more; -v shows all" in brief.err and len(brief.err.splitlines()) == 24
+    assert "... and 10 more; -v shows all" in brief.err and len(brief.err.splitlines()) == 26
     assert len(full.err.splitlines()) == 33 and quiet.err == ""

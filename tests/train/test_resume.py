@@ -36,7 +36,7 @@ class StopAt:
     def __init__(self, epoch):
         self.what = f"epoch {epoch}/{EPOCHS}"
 
-    def track(self, items, total, what):
+    def track(self, items, total, what, **how):
         for number, item in enumerate(items):
             if what == self.what and number == 1:
                 raise Stopped

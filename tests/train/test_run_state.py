@@ -30,7 +30,7 @@ class StopBefore:
     def __init__(self, what):
         self.what = what
 
-    def track(self, items, total, what):
+    def track(self, items, total, what, **how):
         if what == self.what:
             raise Stopped
         yield from items
