@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dprune_cli.cli.bars import clock
 from dprune_cli.cli.console import Terminal, percent, print_json
 from dprune_cli.cli.options import Data, Force, Json, Recipe, Talk, Val, expand
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES, DataConfig, QueryConfig
@@ -82,7 +81,8 @@ def command(
     from dprune_cli.stages.prune import prune, write
     from dprune_cli.stages.prune_job import PruneRequest, plan_job
     from dprune_cli.stages.prune_method import parse_method
-    from dprune_cli.stages.prune_trial import estimate
+    from dprune_cli.stages.prune_store import is_known
+    from dprune_cli.stages.prune_trial import Estimate, estimate
 
     terminal = Terminal(talk)
     request = PruneRequest(
@@ -104,11 +104,11 @@ def command(
     for line in _plan(job):
         terminal.note(line)
     if dry_run:
-        found = estimate(job, terminal)
+        found = Estimate.of_known(job) if is_known(job) else estimate(job, terminal)
         for line in _cost(job, found):
             terminal.note(line)
         if json:
-            print_json(found.as_json())
+            print_json({**job.as_json(), **found.as_json()})
         return
     pruned = prune(job, terminal)
 
@@ -169,12 +169,26 @@ def _cost(job: Job, found: Estimate) -> list[str]:
 
     shape = "images as class/image, linked where possible" if job.is_folder else "shards"
     tables = [KEPT, *([VALIDATION] if job.validated else []), REPORT]
+    takes = (
+        f"would take about {_duration(found.decode + found.train)} ({_duration(found.decode)} to decode, "
+        f"{_duration(found.train)} to train) and {write_memory(found.memory)} of memory"
+    )
     return [
-        f"would take about {clock(found.decode)} to decode and {clock(found.train)} to train, and "
-        f"{write_memory(found.memory)} of memory",
+        "scores of an earlier command would be taken: nothing would be trained" if found.known else takes,
         f"would write {job.request.out}: {job.kept} samples, about {write_memory(found.output)} ({shape}), "
         f"and {', '.join(tables)}",
     ]
+
+
+def _duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> _duration(0.2), _duration(75), _duration(400), _duration(9000)
+    ('1 s', '75 s', '7 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _summarise(pruned: Pruned, terminal: Terminal) -> None:
@@ -191,7 +205,7 @@ def _summarise(pruned: Pruned, terminal: Terminal) -> None:
     ]
     worst = ("recall", recall) if pruned.recall is not None else ("density", coverage.density.tolist())
     terminal.rows("kept", ("class", "available", "kept", "density", "recall"), rows, worst)
-    if coverage.empty:
+    if coverage.empty and pruned.job.quota is None:  # of quotas it was said already
         some = ", ".join(left.names[number] for number in coverage.empty[:_NAMED])
         terminal.warn(f"nothing is kept of {len(coverage.empty)} classes, such as {some}")
     terminal.note(f"kept {coverage.kept.sum()} of {coverage.available.sum()} samples: {out}")

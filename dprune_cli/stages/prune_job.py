@@ -170,6 +170,21 @@ class Job:
             "seed": training.seed,
         }
 
+    def as_json(self) -> dict[str, Any]:
+        """The plan as users read it with `--dry-run --json`."""
+        return {
+            "output": self.request.out,
+            "samples": int(self.samples.ok().sum()),
+            "classes": len(self.samples.classes),
+            "kept": self.kept,
+            "measured": self.measured,
+            "trainings": [
+                {"name": one.name, "scores": list(one.request.methods), "epochs": one.epochs}
+                for one in self.trainings
+            ],
+            **self.told(),
+        }
+
     @property
     def is_folder(self) -> bool:
         """Whether the data are image files, and not shards; the output is of the same form."""

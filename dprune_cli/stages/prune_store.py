@@ -63,6 +63,12 @@ def find_scores(job: Job, progress: Progress) -> Scored:
     return found
 
 
+def is_known(job: Job) -> bool:
+    """Whether an earlier command has made the scores of the job's samples."""
+    place = _place(job)
+    return job.request.reuse and place is not None and place.is_dir()
+
+
 def _place(job: Job) -> Path | None:
     """The folder of the scores of this job; None if they cannot be told from others, or kept."""
     work = _work(job)

@@ -29,16 +29,23 @@ class Estimate:
     """What pruning would take.
 
     Attributes:
+        known: scores of an earlier command would be taken, and nothing would be trained.
         decode: seconds to decode all images once.
         train: seconds of all trainings and predictions.
         memory: bytes at the peak.
         output: bytes of the samples that would be kept, if they are as large as the others.
     """
 
+    known: bool
     decode: float
     train: float
     memory: int
     output: int
+
+    @classmethod
+    def of_known(cls, job: Job) -> Estimate:
+        """Where the scores are known already."""
+        return cls(known=True, decode=0, train=0, memory=_memory_used(), output=_output(job))
 
     def as_json(self) -> dict[str, Any]:
         """As users read it with `--json`."""
@@ -68,13 +75,12 @@ def estimate(job: Job, progress: Progress) -> Estimate:
     visit = min(row["visit_seconds"] / row["visited"] for row in fit.train())
     visits = sum(one.epochs * int((job.samples.ok() & ~one.held).sum()) for one in job.trainings)
     clean = count + job.settings.training.epochs * job.measured
-    # In kilobytes, on Linux.
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Estimate(
+        known=False,
         decode=decode * count,
         train=visit * (visits + _CLEAN * clean),
-        memory=used + 3 * count * stored_size(job.size) ** 2,
-        output=round(_mean_bytes(job.samples) * job.kept),
+        memory=_memory_used() + 3 * count * stored_size(job.size) ** 2,
+        output=_output(job),
     )
 
 
@@ -85,6 +91,12 @@ def _some(samples: Samples, count: int) -> Samples:
     return samples.take(np.sort(rows[order[:count]]))
 
 
-def _mean_bytes(samples: Samples) -> float:
-    ok = samples.ok()
-    return float(np.where(samples.size < 0, samples.image_size, samples.size)[ok].mean())
+def _memory_used() -> int:
+    # In kilobytes, on Linux.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _output(job: Job) -> int:
+    samples = job.samples
+    sizes = np.where(samples.size < 0, samples.image_size, samples.size)[samples.ok()]
+    return round(float(sizes.mean()) * job.kept)

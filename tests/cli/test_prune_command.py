@@ -103,6 +103,8 @@ def test_another_budget_or_way_to_pick_takes_the_scores_that_are_known(image_fol
     third = must("prune", image_folder, "--keep", "0.2", "-o", "three", *FAST, "--no-report", "--no-reuse")
     assert "training on 36 samples" in first.err and "training on 36 samples" in third.err
     assert "scores of an earlier command" in second.err and "training on" not in second.err
+    planned = must("prune", image_folder, "--keep", "0.1", "-o", "four", *FAST, "--dry-run")
+    assert "nothing would be trained" in planned.err
     assert len(kept_keys(in_tmp / "two")) == 8
     scores = [
         read_table(f"{name}/kept.parquet").data.select(["key", "aum", "pred"]) for name in ("one", "two")
@@ -147,9 +149,13 @@ def test_given_validation_data_is_used_and_nothing_is_held_out(image_folder, val
 
 def test_a_dry_run_writes_nothing_and_says_what_would_be(image_folder, in_tmp):
     done = must("prune", image_folder, "--keep", "0.25", "-o", "small", *FAST, "--dry-run", "--json")
-    assert not (in_tmp / "small").exists() and not (in_tmp / "cache").exists()
+    assert not (in_tmp / "small").exists() and not list((in_tmp / "cache").rglob("*.parquet"))
     found = json.loads(done.out)
-    assert found["train"] > 0 and found["memory"] > 0
+    assert found["train"] > 0 and found["memory"] > 0 and not found["known"]
+    assert (found["samples"], found["classes"], found["kept"], found["measured"]) == (40, 4, 10, 4)
+    assert found["model"] == "tiny" and found["trainings"] == [
+        {"name": "query", "scores": ["aum"], "epochs": 1}
+    ]
     for said in (
         "10 are kept",
         "1 epochs",
