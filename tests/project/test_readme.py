@@ -28,12 +28,14 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     (tmp_path / "samples").symlink_to(TOP / "samples")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     script = "set -euo pipefail\n" + "\n".join(readme_commands())
-    found = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
-    )
+    environ = {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    found = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environ, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr[-2000:]
     assert '"worst_class"' in found.stdout
     assert "Traceback" not in found.stderr
+    assert "scores of an earlier command" in found.stderr
+    for report in ("smaller/report.html", "smallest/report.html", "kept.html", "final.html"):
+        assert "</html>" in (tmp_path / report).read_text()
     assert (tmp_path / "keys.txt").read_text().count("\n") == 963
     assert {path.name for path in (tmp_path / "kept-images").iterdir()} >= {"airplane", "truck"}
 
