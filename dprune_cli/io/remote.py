@@ -13,14 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, Protocol, overload
 
 from dprune_cli.core.errors import DataError, DpruneError, UsageError
 from dprune_cli.io.remote_retry import Problem, in_flight, retried
 from dprune_cli.io.remote_url import LOCAL, URL, WEB, check_url
-
-if TYPE_CHECKING:
-    from dprune_cli.io.remote_cache import ShardCache
 
 Describe = Callable[[Problem], DpruneError]
 
@@ -49,6 +46,26 @@ class Info:
     ranges: bool = True
 
 
+class Copies(Protocol):
+    """What keeps local copies of objects, and what the storage said of them."""
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether the objects that are expected have room at the same time."""
+
+    def info(self, path: RemotePath) -> Info | None:
+        """What the storage said of an object when it was first asked; None if there is none."""
+
+    def need_info(self, path: RemotePath) -> Info:
+        """The same; `DataError` if there is no such object."""
+
+    def open_held(self, path: RemotePath) -> int | None:
+        """A descriptor of the local copy, if there is one."""
+
+    def open(self, path: RemotePath) -> int:
+        """A descriptor of the local copy, which is fetched if need be."""
+
+
 @dataclass(frozen=True)
 class RemotePath:
     """A URL with the parts of `pathlib.Path` that are needed here; `Path` would make one slash of two.
@@ -59,7 +76,7 @@ class RemotePath:
     """
 
     url: str
-    cache: ShardCache | None = field(default=None, compare=False, repr=False)
+    cache: Copies | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.url
