@@ -297,13 +297,14 @@ def test_a_click_on_a_command_selects_it_as_it_was_typed(reader, hostile):
 
 
 def test_boxes_scroll_beside_the_names_of_rows(reader, hostile):
-    reader.open(hostile, width=360)
+    reader.open(hostile, width=240)
     moved, name = reader.run(
         "const box = document.querySelector('.grid .box'); box.scrollLeft = 60;"
         "const left = (one) => one.getBoundingClientRect().left;"
         "return [box.scrollLeft, left(document.querySelector('tbody th')) - left(box)]"
     )
     assert moved == 60 and abs(name) < 1
+    reader.open(hostile, width=360)
     scrolls = "const plot = document.querySelector('.plot .box'); return plot.scrollWidth > plot.clientWidth"
     assert not reader.run(scrolls)
     # Where the text of a plot would be too small to read, it is not made smaller still.
