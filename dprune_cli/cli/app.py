@@ -37,7 +37,7 @@ app.command("quota", cls=CommandPage, epilog=epilogs.QUOTA)(by_the_first(quota.c
 app.command("select", cls=CommandPage, epilog=epilogs.SELECT)(select.command)
 app.command("train", cls=CommandPage, epilog=epilogs.TRAIN)(train.command)
 app.command("evaluate", cls=CommandPage, epilog=epilogs.EVALUATE)(evaluate.command)
-app.command("prune")(prune.command)
+app.command("prune", cls=CommandPage, epilog=epilogs.PRUNE)(prune.command)
 app.command("methods", cls=CommandPage, epilog=epilogs.METHODS)(by_the_first(methods.command))
 
 

@@ -1,7 +1,7 @@
 """What the help text of each command ends with: how values are written, and command lines that run.
 
-The lines after `Examples:` are run by the tests, in the order score, evaluate, quota, select, train, methods,
-where `samples` lies; each may read what earlier ones wrote.
+The lines after `Examples:` are run by the tests, in the order score, evaluate, quota, select, methods, train,
+prune, where `samples` lies; each may read what earlier ones wrote.
 """
 
 from __future__ import annotations
@@ -57,6 +57,19 @@ Examples:
       --val samples/cifar10/val --epochs 1 --model tiny
   dprune train samples/cifar10/train --sampler rs2 --keep 10% -o dynamic \\
       --epochs 1 --model tiny
+"""
+
+PRUNE = """\
+B is what is kept: a fraction (0.3 or 30%) of the usable samples, or a count (5000). A second call with
+another B takes the scores of the first. `dprune methods quota` and `dprune methods score` list the names for
+--method; parameters are written NAME:param=value,param=value.
+
+Examples:
+  dprune prune samples/cifar10/train --keep 30% -o smaller \\
+      --epochs 1 --model tiny
+  dprune prune samples/cifar10/train --keep 500 -o smallest \\
+      --epochs 1 --model tiny
+  dprune prune samples/cifar10/train --keep 30% -m el2n -o hardest --dry-run
 """
 
 METHODS = """\

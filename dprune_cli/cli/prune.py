@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dprune_cli.cli.completion import methods_of
 from dprune_cli.cli.console import Terminal, percent, print_json
 from dprune_cli.cli.options import Data, Force, Json, Recipe, Talk, Val, expand
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES, DataConfig, QueryConfig
@@ -41,6 +42,7 @@ def command(
             metavar="NAME[:param=value,...]",
             help="drop (fair quotas, random within them), drop:score=tdds (the best within them), a score "
             "such as el2n or tdds (the best of all), ccs, or another quota method.",
+            autocompletion=methods_of("quota", "score", more={"ccs": "Coverage-centric coreset selection"}),
         ),
     ] = "drop",
     val: Val = None,
@@ -164,7 +166,7 @@ def _plan(job: Job) -> list[str]:
 def _cost(job: Job, found: Estimate) -> list[str]:
     """What it would take, and what would be written."""
     from dprune_cli.data.memory import write_memory
-    from dprune_cli.stages.prune import KEPT
+    from dprune_cli.stages.prune_job import KEPT
     from dprune_cli.stages.prune_scores import VALIDATION
 
     shape = "images as class/image, linked where possible" if job.is_folder else "shards"
@@ -193,7 +195,7 @@ def _duration(seconds: float) -> str:
 
 def _summarise(pruned: Pruned, terminal: Terminal) -> None:
     """What was kept of every class, how well the query model knows them, and where things are."""
-    from dprune_cli.stages.prune import KEPT
+    from dprune_cli.stages.prune_job import KEPT
 
     left, out = pruned.selection.classes, pruned.job.request.out
     coverage = left.coverage

@@ -15,7 +15,7 @@ from dprune_cli.cli.app import run
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 # In the order in which they build on one another.
-COMMANDS = ["score", "evaluate", "quota", "select", "methods", "train"]
+COMMANDS = ["score", "evaluate", "quota", "select", "methods", "train", "prune"]
 PER_COMMAND = range(2, 5)
 
 
@@ -35,9 +35,10 @@ def run_examples(command):
         assert call(name, *map(Path, words)).code == 0, line
 
 
-@pytest.mark.parametrize("count", [pytest.param(6, marks=pytest.mark.slow), 5])
+@pytest.mark.parametrize("count", [pytest.param(7, marks=pytest.mark.slow), 5])
 def test_every_example_runs(tmp_path, monkeypatch, count):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "samples").symlink_to(SAMPLES)
     for command in COMMANDS[:count]:
         run_examples(command)
@@ -58,7 +59,7 @@ def test_examples_are_never_wrapped(capsys, command):
     assert max(map(len, lines[0])) <= 80
 
 
-@pytest.mark.parametrize("command", [[], ["score"], ["quota"], ["select"], ["train"], ["evaluate"]])
+@pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)])
 def test_a_narrow_terminal_cuts_no_name(capsys, command):
     narrow = help_at(capsys, 40, *command)
     described = narrow[: narrow.index("Examples:")] if command else narrow
