@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dprune_cli.core.errors import DataError, UsageError
 from dprune_cli.core.progress import Advance, ignore
 from dprune_cli.io.class_names import agreed, names_beside, names_in_stream
-from dprune_cli.io.folders import ImageFile, image_keys, inner_folder_hint
+from dprune_cli.io.folders import ImageFile, image_keys, inner_folder_hint, left_out
 from dprune_cli.io.labels import (
     ABSENT,
     CLASS_WORD,
@@ -117,6 +117,8 @@ def open_samples(
         label_field, [name for name in fields if name != CLASS_WORD], Values(), [Values() for _ in fields]
     )
     shards, parts, damage, hints = _read_parts(located, reading, indexed)
+    lost = sum(NO_END_MARK not in line for line in damage)
+    damage += filter(None, (left_out(folder, content) for folder, content in located.folders))
     part = _join(parts, len(reading.group_fields))
     shown = " ".join(data)
     if not (part.image_size != MISSING).any():
@@ -126,7 +128,6 @@ def open_samples(
         common = [located.base] if located.tars else []
         classes = agreed(reading.streams) or names_beside(located.beside) or names_beside(common)
     label, status, names = resolve_classes(part.label, reading.labels, classes)
-    lost = sum(NO_END_MARK not in line for line in damage)
     if classes is None and (stray := stray_id(label, part.keys)):
         damage.insert(0, stray)
     group, group_names = None, list[str]()

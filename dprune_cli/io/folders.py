@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dprune_cli.core.errors import DataError
@@ -13,6 +13,10 @@ from dprune_cli.io.keys import split_name
 from dprune_cli.io.remote import Place
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp"})
+# Images too, but of kinds that are not decoded; other files belong beside images, and are nobody's loss.
+OTHER_SUFFIXES = frozenset(
+    {"avif", "cr2", "dng", "gif", "heic", "heif", "jfif", "jp2", "jpe", "jxl", "tif", "tiff"}
+)
 TAR_SUFFIX = ".tar"
 
 
@@ -33,10 +37,16 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class FolderContent:
-    """What a folder holds: images and tar files, both sorted by name."""
+    """What a folder holds.
+
+    Attributes:
+        images, tars: sorted by name.
+        others: images of kinds that are not decoded, by suffix.
+    """
 
     images: list[ImageFile]
     tars: list[str]
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 def scan_folder(root: Path) -> FolderContent:
@@ -57,17 +67,19 @@ def sort_content(found: Iterable[tuple[str, int]]) -> FolderContent:
     Args:
         found: names below the folder, and sizes; -1 for what is no regular file.
     """
-    images, tars = [], []
+    images, tars, others = [], [], Counter[str]()
     for name, size in found:
         if any(part.startswith(".") for part in name.split("/")) or not _is_wanted(name):
             continue
-        if name.endswith(TAR_SUFFIX):
+        if (suffix := _suffix(name)) in OTHER_SUFFIXES:
+            others[suffix] += 1
+        elif name.endswith(TAR_SUFFIX):
             if size >= 0:
                 tars.append(name)
         else:
             first, slash, _ = name.partition("/")
             images.append(ImageFile(name, first if slash else None, size))
-    return FolderContent(sorted(images, key=lambda image: image.name), sorted(tars))
+    return FolderContent(sorted(images, key=lambda image: image.name), sorted(tars), others)
 
 
 def _walk(root: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, int]]:
@@ -100,8 +112,24 @@ def _walk(root: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple
 
 
 def _is_wanted(name: str) -> bool:
-    base = name.rpartition("/")[2]
-    return base.rpartition(".")[2].lower() in IMAGE_SUFFIXES or base.endswith(TAR_SUFFIX)
+    return _suffix(name) in IMAGE_SUFFIXES | OTHER_SUFFIXES or name.endswith(TAR_SUFFIX)
+
+
+def _suffix(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[2].lower()
+
+
+def left_out(root: Place, content: FolderContent) -> str:
+    """What to say of the images of a folder that are not decoded; empty if there is none.
+
+    >>> left_out(Path("photos"), FolderContent([], [], {"heic": 2, "gif": 1}))
+    'photos: 3 images are left out, for they are no JPEG, PNG, WebP or BMP (1 gif, 2 heic)'
+    """
+    if not content.others:
+        return ""
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(content.others.items()))
+    count = sum(content.others.values())
+    return f"{root}: {count} images are left out, for they are no JPEG, PNG, WebP or BMP ({kinds})"
 
 
 def image_keys(names: Sequence[str]) -> list[str | None]:

@@ -28,6 +28,8 @@ _NO_DATA = frozenset(b"123456")
 # Every sample is there, unless the archive was cut exactly between two of them.
 NO_END_MARK = "has no end-of-archive mark; it may be cut off"
 _TELLING = (b"path=", b"size=", b"GNU.")
+# An archive is filled up with zeros; whatever else follows is another one, appended to it.
+_LOOK = 1 << 16
 _LONGEST_HEADER = 1 << 20
 _LARGEST = 1 << 60
 
@@ -85,6 +87,10 @@ def follow(buffer: Buffer, begin: int, end: int, walk: Walk, *, archive: bool) -
             if not any(block):
                 if not archive:
                     walk.damage = f"ends at byte {position}"
+                elif buffer[position : min(end, position + _LOOK)].strip(b"\0"):
+                    walk.damage = (
+                        f"goes on after its end-of-archive mark at byte {position}; name shards one by one"
+                    )
                 return
             size, kind = parse_number(block[124:136]), block[156]
         if size < 0:

@@ -41,6 +41,7 @@ _PRUNING = (
     "batch_size",
     "lr",
     "runs",
+    "max_errors",
 )
 
 

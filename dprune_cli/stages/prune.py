@@ -21,7 +21,7 @@ from dprune_cli.io.table_view import TableView
 from dprune_cli.io.tar_plan import Shard
 from dprune_cli.metrics.classification import Summary, summarise
 from dprune_cli.stages.output_contents import Describe
-from dprune_cli.stages.prune_job import Job
+from dprune_cli.stages.prune_job import KEPT, Job
 from dprune_cli.stages.prune_scores import VALIDATION, Scored
 from dprune_cli.stages.prune_store import find_scores
 from dprune_cli.stages.quota import QuotaRequest
@@ -29,8 +29,6 @@ from dprune_cli.stages.quota import quota as set_quotas
 from dprune_cli.stages.select import Selection, SelectRequest
 from dprune_cli.stages.select import select as select_samples
 from dprune_cli.stages.select_kept import write_kept
-
-KEPT = "kept.parquet"
 
 
 @dataclass(frozen=True)

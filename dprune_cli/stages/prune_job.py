@@ -15,7 +15,7 @@ from dprune_cli.core.budget import Budget, allocate
 from dprune_cli.core.config import SHARD_BYTES, SHARD_SAMPLES, DataConfig, QueryConfig
 from dprune_cli.core.errors import UsageError
 from dprune_cli.core.progress import Progress
-from dprune_cli.io.outputs import check_apart, check_output, inside
+from dprune_cli.io.outputs import STDOUT, check_apart, check_output, inside, is_taken
 from dprune_cli.io.remote import parse_place
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.sources import STDIN
@@ -29,6 +29,8 @@ from dprune_cli.stages.score import check_scores
 from dprune_cli.stages.score_request import ScoreRequest
 from dprune_cli.stages.select import SelectOutputs
 
+# The table of all samples, in the folder that is written.
+KEPT = "kept.parquet"
 # Watching it is free in any training, and it tells which labels are suspect.
 WATCHED = "aum"
 QUERY, SCORES = "query", "scores"
@@ -73,10 +75,14 @@ class PruneRequest:
             )
         if not self.data:
             raise UsageError("name the DATA to prune")
+        if self.out == STDOUT:
+            raise UsageError("prune writes a folder; name one with -o, not -")
         if STDIN in self.val:
             raise UsageError("--val - would read standard input, which is read only once; name files")
         if self.query.runs < 1:
             raise UsageError(f"--runs {self.query.runs}: at least one run is needed")
+        if self.minimum is not None and self.minimum < 0:
+            raise UsageError(f"--min-per-class {self.minimum} is negative")
         if self.minimum and self.method.quota is None:
             raise UsageError(
                 f"--min-per-class goes with quotas, and --method {self.method.text} has none; "
@@ -84,7 +90,11 @@ class PruneRequest:
             )
         if self.shard_samples < 1 or self.shard_bytes < 1:
             raise UsageError("--shard-samples and --shard-bytes must be at least 1")
-        check_output(self.out, force=self.force, folder=True)
+        target = check_output(self.out, force=self.force, folder=True)
+        if is_taken(target) and not (target / KEPT).is_file():
+            raise UsageError(
+                f"{self.out} is no folder that prune wrote, so --force does not replace it; name another"
+            )
         check_apart(self.out, [*self.data, *self.val])
         for source in self.data:
             if inside(self.out, source) is not None:
@@ -167,6 +177,7 @@ class Job:
             "lr": training.lr,
             "image_size": self.size,
             "runs": request.query.runs,
+            "max_errors": request.reading.max_errors,
             "seed": training.seed,
         }
 
@@ -188,7 +199,7 @@ class Job:
     @property
     def is_folder(self) -> bool:
         """Whether the data are image files, and not shards; the output is of the same form."""
-        return bool((self.samples.offset < 0).all())
+        return bool((self.samples.offset[self.samples.ok()] < 0).all())
 
     @property
     def outputs(self) -> SelectOutputs:
@@ -222,9 +233,10 @@ def plan_job(request: PruneRequest, progress: Progress) -> Job:
         BudgetError: more is to be kept than there is, or less than is promised to the classes.
     """
     request.verify()
-    samples = inputs.load_samples(request.data, request.reading, force=request.force)
+    samples = inputs.load_samples(request.data, request.reading, force=request.force, progress=progress)
     inputs.need_some(samples)
     inputs.need_two_classes(samples)
+    _need_one_kind(samples)
     ok = samples.ok()
     kept = request.keep.count(int(np.count_nonzero(ok)))
     available = count_strata(samples.label, len(samples.classes), ok)
@@ -237,7 +249,7 @@ def plan_job(request: PruneRequest, progress: Progress) -> Job:
     if request.val:
         # The spool keeps the stream of DATA.
         reading = replace(request.reading, spool=None)
-        validation = inputs.load_samples(request.val, reading, samples.classes)
+        validation = inputs.load_samples(request.val, reading, samples.classes, progress=progress)
     device = inputs.pick_device(request.query.device)
     settings = choose_settings(samples, request.query, request.reading, device)
     nobody = np.zeros(len(samples), bool)
@@ -245,6 +257,12 @@ def plan_job(request: PruneRequest, progress: Progress) -> Job:
     quota = _quota(request, held, progress)
     job = Job(request, samples, validation, device, settings, held, kept, minimum, quota, ())
     return replace(job, trainings=_trainings(job))
+
+
+def _need_one_kind(samples: Samples) -> None:
+    files = int(np.count_nonzero(samples.offset[samples.ok()] < 0))
+    if 0 < files < np.count_nonzero(samples.ok()):
+        raise UsageError(f"{samples.source}: holds both image files and shards; prune each kind by itself")
 
 
 def _quota(request: PruneRequest, held: NDArray[np.bool_], progress: Progress) -> str | None:

@@ -69,6 +69,8 @@ def parse_method(text: str) -> PruneMethod:
     given = split_parameters(rest)
     if name == CCS:
         by = given.pop("score", "aum")
+        if by == RANDOM:
+            raise UsageError(f"{text}: strata are of a score, and random is none; try ccs:score=aum")
         pick = _spec("stratified", given)
         picker = PICKERS.make(pick)
         cutoff = picker.leave_out()

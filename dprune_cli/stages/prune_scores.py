@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dprune_cli.core.progress import Progress
+from dprune_cli.io.parquet_errors import reading
 from dprune_cli.io.run_dir import HISTORY, history_table
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable, read_table, write_table
@@ -53,13 +54,18 @@ class Scored:
         pq.write_table(self.history, folder / HISTORY)
 
     @classmethod
-    def read(cls, folder: Path) -> Scored:
-        """What an earlier command wrote."""
-        validation = folder / VALIDATION
+    def read(cls, folder: Path, *, validated: bool) -> Scored:
+        """What an earlier command wrote, with validation data if they are expected.
+
+        Raises:
+            DataError: it is not there, or damaged.
+        """
+        with reading(str(folder / HISTORY)):
+            history = pq.read_table(folder / HISTORY)
         return cls(
             read_table(str(folder / _SCORES)),
-            read_table(str(validation)) if validation.exists() else None,
-            pq.read_table(folder / HISTORY),
+            read_table(str(folder / VALIDATION)) if validated else None,
+            history,
         )
 
 
@@ -76,8 +82,9 @@ def train_scores(job: Job, states: Mapping[str, Path | None], progress: Progress
     """
     samples, images = inputs.load_images(job.samples, job.settings.reading, job.device, progress)
     inputs.need_two_classes(samples)
-    reading = job.settings.reading
-    val = load_validation(job.request.val, reading, samples, images, progress) if job.request.val else None
+    val = None
+    if job.request.val:
+        val = load_validation(job.request.val, job.settings.reading, samples, images, progress)
     held = np.flatnonzero(job.held & samples.ok())
     measured = inputs.labelled(*val) if val else None
     if measured is None and len(held):

@@ -30,6 +30,8 @@ from dprune_cli.stages.run_folder import settings
 
 # Some megabytes each.
 _MOST = 20
+# Where less is free, nothing is kept: a full disk would end the training that is to be kept.
+_ROOM = 10**9
 
 
 def find_scores(job: Job, progress: Progress) -> Scored:
@@ -43,7 +45,7 @@ def find_scores(job: Job, progress: Progress) -> Scored:
     place = _place(job)
     if place is None:
         return train_scores(job, {}, progress)
-    if job.request.reuse and (known := _read(place, progress)) is not None:
+    if (known := _read(place, job, progress)) is not None:
         progress.note(f"scores of an earlier command, with the same data and options: {place}")
         return known
     # They stay whatever happens to the outputs.
@@ -66,17 +68,19 @@ def find_scores(job: Job, progress: Progress) -> Scored:
 def is_known(job: Job) -> bool:
     """Whether an earlier command has made the scores of the job's samples."""
     place = _place(job)
-    return job.request.reuse and place is not None and place.is_dir()
+    return place is not None and place.is_dir()
 
 
 def _place(job: Job) -> Path | None:
-    """The folder of the scores of this job; None if they cannot be told from others, or kept."""
-    work = _work(job)
+    """The folder of the scores of this job; None if they are not to be kept, or cannot be."""
+    work = _work(job) if job.request.reuse else None
     if work is None:
         return None
     try:
         home = cache_home() / "prune"
     except DpruneError:
+        return None
+    if shutil.disk_usage(home.parent).free < _ROOM:
         return None
     return home / hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -104,7 +108,8 @@ def _work(job: Job) -> dict[str, Any] | None:
 def _stamp(samples: Samples) -> str | None:
     """A digest of the rows, and of the size and time of every file that they are in."""
     digest = hashlib.sha256(samples.digest().encode())
-    digest.update((samples.table().meta.fingerprint or "").encode())
+    named = [samples.classes, samples.groups, samples.reading, samples.table().meta.fingerprint]
+    digest.update(json.dumps(named).encode())
     for name in samples.shards:
         path = samples.base / name
         if isinstance(path, RemotePath):
@@ -117,11 +122,12 @@ def _stamp(samples: Samples) -> str | None:
     return digest.hexdigest()
 
 
-def _read(place: Path, progress: Progress) -> Scored | None:
+def _read(place: Path, job: Job, progress: Progress) -> Scored | None:
+    """What is there; None if there is nothing, or not all of it."""
     if not place.is_dir():
         return None
     try:
-        found = Scored.read(place)
+        found = Scored.read(place, validated=job.validated)
     except (DataError, OSError) as error:
         progress.warn(f"scores of an earlier command cannot be read and are made again ({error})")
         return None

@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dprune_cli.core import ranks
+from dprune_cli.core.errors import DataError
 from dprune_cli.core.progress import BYTES, FILES, Progress
 from dprune_cli.core.seeds import numpy_rng
 from dprune_cli.io.folder_out import unpack_images, write_images
@@ -42,7 +43,13 @@ def write_outputs(
     kept.need("key", "label", "shard")
     base = find_base(kept, outputs.data)
     _check_apart(kept, base, outputs)
-    spans = "offset" in kept and kept.data["offset"].null_count < len(kept)
+    files = kept.data["offset"].null_count if "offset" in kept else len(kept)
+    spans = files < len(kept)
+    if spans and files:
+        raise DataError(
+            f"{kept.source}: {files} of the kept samples are image files and the others are in shards; "
+            "score and select each kind by itself"
+        )
     classes = kept.stratum_names("class")
     written: list[Shard] = []
     if outputs.shards is not None:

@@ -189,6 +189,23 @@ def test_what_is_there_is_not_replaced_without_force(image_folder, in_tmp):
     assert len(list((in_tmp / "small").rglob("*.png"))) == 8
 
 
+def test_a_folder_of_somebody_else_is_not_replaced_even_with_force(image_folder, in_tmp):
+    (in_tmp / "mine").mkdir()
+    (in_tmp / "mine" / "thesis.txt").write_text("all of it")
+    done = call("prune", image_folder, "--keep", "0.5", "-o", "mine", *FAST, "--no-report", "--force")
+    assert done.code == 2 and "no folder that prune wrote" in done.line
+    assert (in_tmp / "mine" / "thesis.txt").read_text() == "all of it"
+
+
+def test_images_that_cannot_be_decoded_at_all_are_counted(in_tmp):
+    folder = write_folder(in_tmp / "images")
+    for number in range(3):
+        (folder / "bee" / f"phone{number}.HEIC").write_bytes(b"a photo")
+    (folder / "notes.txt").write_text("not an image")
+    done = must("prune", folder, "--keep", "0.5", "-o", "small", *FAST, "--no-report")
+    assert "3 images are left out" in done.err and "(3 heic)" in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

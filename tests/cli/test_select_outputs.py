@@ -17,6 +17,7 @@ import webdataset
 from commands import call, contents, must
 from graded import kept, write
 from PIL import Image
+from tiny_data import write_folder
 
 from dprune_cli.io.class_names import names_in_stream, read_classes
 
@@ -262,3 +263,15 @@ def test_the_steps_are_written_into_the_table(moved):
     assert str(moved) not in json.dumps(meta)
     file = pq.ParquetFile(io.BytesIO((moved / "kept").read_bytes()))
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_image_files_and_shards_are_not_written_together(shard_folder, tmp_path):
+    # Four images more of the first class than the shards have; the others are there twice.
+    folder = write_folder(tmp_path / "images", (24, 2, 1, 1))
+    assert call("score", shard_folder, folder, "-m", "random", "-o", tmp_path / "t.parquet", "-q").code == 5
+    for form in ("--shards", "--folder"):
+        done = call(
+            "select", tmp_path / "t.parquet", "--by", "random", "--keep", "1.0", form, tmp_path / "out", "-q"
+        )
+        assert done.code == 3 and "4 of the kept samples are image files" in done.line
+        assert not (tmp_path / "out").exists()

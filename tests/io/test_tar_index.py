@@ -290,3 +290,15 @@ def test_absurd_sizes_are_damage(tmp_path):
         members = index_tar(path)
         assert members.names == ["a.jpg"]
         assert members.damage is not None
+
+
+@pytest.mark.parametrize("filling", [0, 512, 10_240])
+def test_an_archive_appended_to_another_is_no_silent_loss(tmp_path, filling):
+    first, second = tmp_path / "a.tar", tmp_path / "b.tar"
+    write_tar(first, pairs(("a", b"one", "0"), ("b", b"two", "1")))
+    write_tar(second, pairs(("c", b"three", "2")))
+    both = tmp_path / "both.tar"
+    both.write_bytes(first.read_bytes() + b"\0" * filling + second.read_bytes())
+    members = index_tar(both)
+    assert len(members.names) == len(reference(both)) == 4
+    assert "goes on after its end mark" in members.damage

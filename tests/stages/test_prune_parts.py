@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from dprune_cli.stages.prune_holdout import hold_out, without
 from dprune_cli.stages.prune_job import PruneRequest, plan_job
 from dprune_cli.stages.prune_method import PruneMethod, method_names, parse_method
 from dprune_cli.stages.prune_scores import train_scores
-from dprune_cli.stages.prune_store import _place
+from dprune_cli.stages.prune_store import _place, find_scores
 from dprune_cli.stages.prune_trial import estimate
 
 QUICK = QueryConfig(model="tiny", epochs=1, batch_size=8, device="cpu")
@@ -103,6 +104,7 @@ def test_a_method_is_scores_quotas_and_picks(text, expected):
         ("score", "needs by"),
         ("ccs:bins=0", "bins=0"),
         ("el2n:0.3", "is no parameter"),
+        ("ccs:score=random", "strata are of a score"),
     ],
 )
 def test_what_is_no_method_is_refused(text, said):
@@ -162,19 +164,23 @@ def test_without_a_class_of_five_all_classes_are_taken_to_be_alike(tmp_path):
         ({"method": "tdds:window=5"}, UsageError, "epochs"),
         ({"data": []}, UsageError, "name the DATA"),
         ({"val": ["-"]}, UsageError, "--val -"),
+        ({"out": "-"}, UsageError, "name one with -o"),
+        ({"minimum": -1}, UsageError, "is negative"),
         ({"val": ["nowhere"]}, DataError, "nowhere"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_trained(options, error, said, image_folder, tmp_path):
-    data = options.pop("data", None)
-    asked = request(image_folder, tmp_path, **options)
-    asked = asked if data is None else dataclasses.replace(asked, data=data)
+    later = {name: options[name] for name in ("data", "out") if name in options}
+    options = {name: value for name, value in options.items() if name not in later}
+    asked = dataclasses.replace(request(image_folder, tmp_path, **options), **later)
     with pytest.raises(error, match=said):
         plan_job(asked, Told())
 
 
-def test_an_output_that_holds_the_data_is_refused(image_folder, tmp_path):
-    asked = dataclasses.replace(request(image_folder, tmp_path), out=str(image_folder.parent), force=True)
+def test_an_output_that_holds_the_data_is_refused(tmp_path):
+    folder = write_folder(tmp_path / "images")
+    (tmp_path / "kept.parquet").touch()
+    asked = dataclasses.replace(request(folder, tmp_path), out=str(tmp_path), force=True)
     with pytest.raises(UsageError, match="would replace"):
         plan_job(asked, Told())
 
@@ -211,6 +217,63 @@ def test_scores_are_kept_apart_by_all_that_they_depend_on(tmp_path, monkeypatch)
     image.unlink()
     others.append(place())
     assert len({first, *others}) == 1 + len(others)
+
+
+def test_files_and_shards_are_pruned_apart(shard_folder, tmp_path):
+    # Four images more of the first class than the shards have; the others are there twice.
+    folder = write_folder(tmp_path / "images", (24, 2, 1, 1))
+    asked = request(folder, tmp_path)
+    with pytest.raises(UsageError, match="both image files and shards"):
+        plan_job(dataclasses.replace(asked, data=[str(shard_folder), str(folder)]), Told())
+
+
+def test_other_names_of_classes_are_other_scores(shard_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    places = set()
+    for names in (CLASSES, [f"wild {name}" for name in CLASSES]):
+        (tmp_path / "names.txt").write_text("".join(f"{name}\n" for name in names))
+        reading = DataConfig(image_size=8, classes=str(tmp_path / "names.txt"))
+        places.add(_place(plan_job(request(shard_folder, tmp_path, reading=reading), Told())))
+    assert len(places) == 2 and None not in places
+
+
+def test_nothing_is_kept_where_a_disk_is_nearly_full_or_nobody_wants_it(image_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    asked = request(image_folder, tmp_path)
+    assert _place(plan_job(asked, Told())) is not None
+    assert _place(plan_job(dataclasses.replace(asked, reuse=False), Told())) is None
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10**6))
+    assert _place(plan_job(asked, Told())) is None
+
+
+@pytest.mark.parametrize("name", ["scores.parquet", "validation.parquet", "history.parquet"])
+@pytest.mark.parametrize("content", [None, b"PAR1 no table"])
+def test_damaged_scores_are_made_again(name, content, image_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    job = plan_job(request(image_folder, tmp_path), Told())
+    first = find_scores(job, Told())
+    file = _place(job) / name
+    file.unlink() if content is None else file.write_bytes(content)
+    told = Told()
+    again = find_scores(job, told)
+    assert name in told.warnings[0] and "made again" in told.warnings[0]
+    assert again.table.data.equals(first.table.data)
+    told = Told()
+    find_scores(job, told)
+    assert told.warnings == [] and "scores of an earlier command" in told.notes[0]
+
+
+def test_the_scores_that_were_not_used_for_longest_are_forgotten(image_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    home = tmp_path / "cache" / "dprune" / "prune"
+    for age in range(25):
+        (home / f"{age:02}").mkdir(parents=True)
+        os.utime(home / f"{age:02}", ns=(10**9 * (100 - age), 10**9 * (100 - age)))
+    job = plan_job(request(image_folder, tmp_path), Told())
+    find_scores(job, Told())
+    left = sorted(entry.name for entry in home.iterdir())
+    assert len(left) == 20 and _place(job).name in left
+    assert [name for name in left if len(name) == 2] == [f"{age:02}" for age in range(19)]
 
 
 def test_a_trial_reckons_time_and_memory(image_folder, tmp_path):
