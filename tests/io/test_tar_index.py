@@ -301,4 +301,4 @@ def test_an_archive_appended_to_another_is_no_silent_loss(tmp_path, filling):
     both.write_bytes(first.read_bytes() + b"\0" * filling + second.read_bytes())
     members = index_tar(both)
     assert len(members.names) == len(reference(both)) == 4
-    assert "goes on after its end mark" in members.damage
+    assert "goes on after its end-of-archive mark" in members.damage
