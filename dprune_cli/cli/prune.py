@@ -151,15 +151,16 @@ def _plan(job: Job) -> list[str]:
     count = int(samples.ok().sum())
     validated = " ".join(job.request.val) or f"{int(job.held.sum())} samples held out"
     lines = [
-        f"{samples.source}: {count} samples of {len(samples.classes)} classes, of which {job.kept} are kept "
-        f"({percent(job.kept / count)}) by {job.request.method.text}",
-        f"query model: {training.model} on images of {job.size} pixels, {training.epochs} epochs, batches of "
-        f"{training.batch_size} (--model, --image-size, --epochs, --batch-size)",
+        f"{samples.source}: {count} samples of {len(samples.classes)} classes, {job.kept} "
+        f"({percent(job.kept / count)}) to keep by {job.request.method.text}",
+        f"query model: {training.model}, images of {job.size} pixels, {training.epochs} epochs, batches of "
+        f"{training.batch_size}",
+        "to choose otherwise: --model, --image-size, --epochs, --batch-size",
     ]
     if job.validated:
         lines.append(f"validated on {validated}")
     if len(job.trainings) > 1:
-        lines.append("trained twice, because scores need a model that saw all samples; --val DATA saves one")
+        lines.append("trained twice: scores need a model that saw all samples (--val DATA saves one)")
     return lines
 
 

@@ -157,7 +157,7 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be(image_folder, in_tmp):
         {"name": "query", "scores": ["aum"], "epochs": 1}
     ]
     for said in (
-        "10 are kept",
+        "10 (25.0 %) to keep by drop",
         "1 epochs",
         "would take about",
         "would write small: 10 samples",
