@@ -37,7 +37,9 @@ def write_cards(
         card, croissant = card_of_folder(subject, images), describe_folder(subject, images)
     else:
         kept = found.classes.coverage.kept
-        contents = look_into_shards(folder, shards, subject.names, kept, progress)
+        contents = look_into_shards(
+            folder, shards, subject.names, kept, progress, label_field=subject.label_field
+        )
         card, croissant = card_of_shards(subject, contents), describe_shards(subject, contents)
         _write_json(folder / TIMM_FILE, timm_info(shards))
     (folder / CARD_FILE).write_text(card, encoding="utf-8", newline="\n")

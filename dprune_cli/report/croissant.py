@@ -111,7 +111,7 @@ def describe_folder(subject: Subject, contents: FolderContents) -> Node:
     records = [_classes(subject.names, class_folders(subject.names))]
     sets = []
     if contents.samples:
-        sets.append(_files("image-files", contents.suffixes))
+        sets.append(_files("image-files", contents.suffixes, below="*/"))
         records.append(_images())
     return _dataset(subject, sets, records)
 
@@ -224,22 +224,23 @@ def _files(
     excludes: Sequence[str] = (),
     inside: Sequence[Node] = (),
     media: str | None = None,
+    below: str = "",
 ) -> Node:
-    """Files that end with one of some fields, at any depth."""
+    """Files that end with one of some fields, at any depth below folders of a pattern."""
     found: Node = {
         "@type": "cr:FileSet",
         "@id": name,
         "name": name,
         "encodingFormat": media or sorted({_media_type(field) for field in fields}),
-        "includes": _patterns(fields),
+        "includes": _patterns(fields, below),
     }
     if inside:
         found["containedIn"] = list(inside)
     return found | ({"excludes": _patterns(excludes)} if excludes else {})
 
 
-def _patterns(fields: Iterable[str]) -> list[str]:
-    return [f"{depth}*.{glob.escape(field)}" for field in fields for depth in ("", "**/")]
+def _patterns(fields: Iterable[str], below: str = "") -> list[str]:
+    return [f"{below}{depth}*.{glob.escape(field)}" for field in fields for depth in ("", "**/")]
 
 
 def _clashes(wanted: Sequence[str], others: Sequence[str]) -> list[str]:

@@ -51,8 +51,9 @@ def card_of_folder(subject: Subject, contents: FolderContents) -> str:
     """The card of an image folder."""
     told: dict[str, Any] = {}
     if contents.samples:
+        # Images in no class folder are no samples.
+        paths = [f"*/**/*.{suffix}" for suffix in contents.suffixes]
         # Labels are the names of the folders that images stand in, which only flat folders have right.
-        paths = [f"**/*.{suffix}" for suffix in contents.suffixes]
         told["configs"] = [{**_config(paths), "drop_labels": not contents.flat}]
         told["dataset_info"] = {"config_name": "default", "features": folder_features(contents)}
     form = counted(len(contents.folders), ["class folder", "class folders"])

@@ -32,7 +32,7 @@ def read_shards(subject: Subject, contents: ShardContents) -> str:
     """What to say of shards."""
     if not contents.shards:
         return "There are no samples.\n"
-    label_field = subject.meta.reading.get("label_field")
+    label_field = subject.label_field
     parts = [_labels(contents, label_field), "The code is for this folder as the working folder.\n"]
     images = ";".join(dict.fromkeys(field.lower() for field in contents.images))
     if images:
@@ -88,14 +88,23 @@ def _labels(contents: ShardContents, label_field: str | None) -> str:
 
 def _webdataset(contents: ShardContents, images: str) -> str:
     names = [shard.name for shard in contents.shards]
-    fields = [f'"{images}"', *(f'"{field.lower()}"' for field in contents.labels[:1])]
+    found = contents.json_labels
+    members = list(dict.fromkeys(field.lower() for field in found.members)) if found else []
+    fields = [images, ";".join(members)] if found else [images, *map(str.lower, contents.labels[:1])]
     # Its decoder takes every `.cls` for an integer.
-    only = "" if contents.label_kind == "ids" else f", only={images.split(';')!r}"
-    chain = f'.decode("pil"{only}).to_tuple({", ".join(fields)})'
-    return (
+    only = "" if contents.label_kind == "ids" else f", only={[*images.split(';'), *members]!r}"
+    wanted = ", ".join(f'"{field}"' for field in fields)
+    code = (
         f'import webdataset\n\nsamples = webdataset.WebDataset("{_pattern(names)}", shardshuffle=False)\n'
-        f"samples = samples{chain}\n"
+        f'samples = samples.decode("pil"{only}).to_tuple({wanted})\n'
     )
+    return code + (_take_label(found.path) if found else "")
+
+
+def _take_label(path: Sequence[str]) -> str:
+    """Code that puts the label into the place of the object that it is in."""
+    label = "content" + "".join(f"[{name!r}]" for name in path)
+    return f"samples = samples.map_tuple(lambda image: image, lambda content: {label})\n"
 
 
 def _timm(images: str) -> str:

@@ -66,6 +66,12 @@ class Subject:
         return found if _SHA256.fullmatch(found) else None
 
     @property
+    def label_field(self) -> str | None:
+        """The field of the `.json` members that labels were read from; None if it was none of them."""
+        found = self.meta.reading.get("label_field")
+        return found if isinstance(found, str) and found else None
+
+    @property
     def root(self) -> str | None:
         """The source data set as it was named, if that says nothing of anybody's computer."""
         root = self.meta.root

@@ -24,12 +24,17 @@ from PIL import Image
 from dprune_cli.core.progress import Silent
 from dprune_cli.io.tar_plan import Shard
 from dprune_cli.metrics.coverage import Coverage
-from dprune_cli.report.croissant import describe_shards
-from dprune_cli.report.data_card import card_of_shards
+from dprune_cli.report.croissant import describe_folder, describe_shards
+from dprune_cli.report.data_card import card_of_folder, card_of_shards
 from dprune_cli.report.front_matter import front_matter
 from dprune_cli.report.markdown import fenced, plain
 from dprune_cli.report.subject import Subject
-from dprune_cli.stages.output_contents import ShardContents, look_into_shards
+from dprune_cli.stages.output_contents import (
+    FolderContents,
+    ShardContents,
+    look_into_folder,
+    look_into_shards,
+)
 from dprune_cli.stages.select import Left
 
 CARDS = {"README.md", "croissant.json"}
@@ -56,9 +61,9 @@ def cells_of(card):
     return [[html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows[1:]]
 
 
-def look(tmp_path, samples, classes, kept):
+def look(tmp_path, samples, classes, kept, label_field=None):
     shard = write_shard(tmp_path / "000000.tar", samples)
-    return look_into_shards(tmp_path, [shard], classes, np.array(kept), Silent())
+    return look_into_shards(tmp_path, [shard], classes, np.array(kept), Silent(), label_field=label_field)
 
 
 def test_a_card_is_written_into_every_folder_and_only_if_asked_for(selected, tmp_path):
@@ -252,6 +257,40 @@ def test_shards_with_class_names_are_read_without_those_that_want_integers(tmp_p
     assert (np.asarray(found) == pixels).all() and label == b"bee"
 
 
+@pytest.mark.parametrize(
+    ("field", "content", "others", "label"),
+    [
+        ("klass", {"klass": "bee"}, {}, "bee"),
+        ("klass", {"klass": 1}, {"cls": b"of something else"}, 1),
+        ('it\'s "a".b\\', {'it\'s "a"': {"b\\": "bee"}}, {"meta.json": b"{}"}, "bee"),
+        ("a.b", {"a.b": "bee", "a": {"b": "ant"}}, {"cls": b"0"}, "bee"),
+    ],
+)
+def test_labels_of_a_field_are_read_out_of_the_json_members(
+    tmp_path, monkeypatch, field, content, others, label
+):
+    pixels = np.full((2, 2, 3), 9, np.uint8)
+    image = io.BytesIO()
+    Image.fromarray(pixels).save(image, "PNG")
+    members = {"png": image.getvalue(), "JSON": json.dumps(content).encode(), **others}
+    found = look(tmp_path, {f"x.{name}": one for name, one in members.items()}, ["ant", "bee"], [0, 1], field)
+    card = card_of_shards(subject_of(["ant", "bee"], [0, 1], reading={"label_field": field}), found)
+    monkeypatch.chdir(tmp_path)
+    ((shown, value),) = run_webdataset(card)
+    assert (np.asarray(shown) == pixels).all() and value == label
+
+
+def test_labels_beside_those_of_a_label_field_are_none(tmp_path):
+    samples = {"a.png": b"x", "a.cls": b"1", "a.json": b'{"klass": 0}'}
+    samples |= {"b.png": b"x", "b.cls": b"0", "b.json": b'{"klass": 1}'}
+    assert look(tmp_path, samples, ["ant", "bee"], [1, 1]).label_kind == "ids"
+    found = look(tmp_path, samples, ["ant", "bee"], [1, 1], "klass")
+    assert found.label_kind == "other"
+    subject = subject_of(["ant", "bee"], [1, 1], reading={"label_field": "klass"})
+    assert "import timm" not in card_of_shards(subject, found)
+    assert "samples/label" not in json.dumps(describe_shards(subject, found))
+
+
 def test_a_label_field_is_named_for_a_shell_and_for_markdown():
     subject = subject_of(["ant"], [3], reading={"label_field": "a`b c"})
     card = card_of_shards(subject, contents_of(labels=[], others=["json"], label_kind="none"))
@@ -263,6 +302,34 @@ def test_files_that_only_end_like_images_are_excluded_from_them():
     images = next(one for one in found["distribution"] if one["@id"] == "image-files")
     assert images["includes"] == ["*.jpg", "**/*.jpg"]
     assert images["excludes"] == ["*.seg.jpg", "**/*.seg.jpg"]
+
+
+def test_files_beside_images_are_none_of_them(tmp_path):
+    for name in ("ant/0.png", "ant/1.JPG", "bee/2.png", "cat/notes.txt", "bee/.3.png", ".thumbs/4.webp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    for name in ("kept.parquet", "report.html", "preview.bmp", "README"):
+        (tmp_path / name).write_bytes(b"x")
+    found = look_into_folder(tmp_path)
+    assert found == FolderContents(3, ["JPG", "png"], ["ant", "bee"], flat=True)
+    subject = subject_of(["ant", "bee"], [2, 1])
+    card = card_of_folder(subject, found)
+    assert "written as 2 class folders" in card
+    (config,) = head_of(card)["configs"]
+    assert config["drop_labels"] is False
+    assert config["data_files"] == [{"split": "train", "path": ["*/**/*.JPG", "*/**/*.png"]}]
+    (images,) = describe_folder(subject, found)["distribution"]
+    assert images["encodingFormat"] == ["image/jpeg", "image/png"]
+    assert images["includes"] == ["*/*.JPG", "*/**/*.JPG", "*/*.png", "*/**/*.png"]
+
+
+def test_images_in_folders_of_their_class_folder_are_images(tmp_path):
+    for name in ("ant/0.png", "ant/old/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = look_into_folder(tmp_path)
+    assert found == FolderContents(2, ["png"], ["ant"], flat=False)
+    assert head_of(card_of_folder(subject_of(["ant"], [2]), found))["configs"][0]["drop_labels"] is True
 
 
 def test_of_many_classes_the_table_has_the_first():

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from commands import must
+from commands import QUICK, must
 from described import NAMES, digest, python_of, run_webdataset, select, subject_of, write_images, write_shard
 from PIL import Image
 
@@ -50,6 +50,31 @@ def described(tmp_path_factory):
     kept = select(home, "--keep 12 --shard-samples 5 --shards", home / "shards", "--folder", home / "folder")
     assert len(kept) == 12
     return home, {key: known[key] for key in kept}
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory):
+    """Images pruned as `folder` and as `shards`, other files beside them; what is known of all images."""
+    home = tmp_path_factory.mktemp("pruned")
+    known = write_images(home / "data")
+    select(home, "--keep 1.0 --shards", home / "all")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+        for source, form in (("data", "folder"), ("all", "shards")):
+            must("prune", home / source, "--keep 12 --card -o", home / form, *QUICK)
+            assert (home / form / "kept.parquet").exists() and (home / form / "validation.parquet").exists()
+            (home / form / "report.html").write_text("<p>")
+            shutil.copyfile(home / "data" / NAMES[0] / "0.png", home / form / "preview.png")
+    return home, known
+
+
+def kept_of(pruned, form):
+    """What is known of the images that were kept of `pruned`."""
+    home, known = pruned
+    table = pq.read_table(home / form / "kept.parquet")
+    kept = table.filter(table["keep"])["key"].to_pylist()
+    assert len(kept) == 12
+    return {key: known[key] for key in kept}
 
 
 def read(folder, package, tail, tmp_path):
@@ -111,16 +136,26 @@ def test_dprune_reads_folders_with_cards_in_them(described, tmp_path):
         assert set(table["key"].to_pylist()) == set(known)
 
 
+DATASETS_SHARDS = """
+names = samples.features["cls"].names
+tell((row["__key__"], names[row["cls"]], row["png"]) for row in samples)
+"""
+
+
 @pytest.mark.slow
 @needs("datasets")
 def test_datasets_reads_shards(described, tmp_path):
     home, known = described
-    tail = """
-names = samples.features["cls"].names
-tell((row["__key__"], names[row["cls"]], row["png"]) for row in samples)
-"""
-    found = read(home / "shards", "datasets", tail, tmp_path)
+    found = read(home / "shards", "datasets", DATASETS_SHARDS, tmp_path)
     assert {key: (NAMES.index(name), pixels) for key, name, pixels in found} == known
+
+
+@pytest.mark.slow
+@needs("datasets")
+def test_datasets_reads_pruned_shards_whatever_is_beside_them(pruned, tmp_path):
+    home, _ = pruned
+    found = read(home / "shards", "datasets", DATASETS_SHARDS, tmp_path)
+    assert {key: (NAMES.index(name), pixels) for key, name, pixels in found} == kept_of(pruned, "shards")
 
 
 @pytest.mark.slow
@@ -146,6 +181,23 @@ def _as_bmp(path):
     return content.getvalue()
 
 
+DATASETS_FOLDER = """
+names = samples.features["label"].names
+rows = samples.cast_column("image", datasets.Image(decode=False))
+paths = [row["image"]["path"] for row in rows]
+tell((path, names[row["label"]], row["image"]) for path, row in zip(paths, samples, strict=True))
+"""
+
+
+def by_datasets(folder, tmp_path):
+    """What datasets reads of an image folder, as it is known."""
+    found = read(folder, "datasets", DATASETS_FOLDER, tmp_path)
+    return {
+        path.removeprefix(f"{folder}/").removesuffix(".png"): (NAMES.index(name), pixels)
+        for path, name, pixels in found
+    }
+
+
 @pytest.mark.slow
 @needs("datasets")
 @pytest.mark.parametrize("empty", [False, True])
@@ -159,17 +211,14 @@ def test_datasets_reads_a_folder(described, tmp_path, empty):
         (tmp_path / "data" / NAMES[1]).mkdir()
         kept = select(tmp_path, "--keep 1.0 --folder", tmp_path / "folder")
         known, folder = {key: known[key] for key in kept}, tmp_path / "folder"
-    tail = """
-names = samples.features["label"].names
-rows = samples.cast_column("image", datasets.Image(decode=False))
-paths = [row["image"]["path"] for row in rows]
-tell((path, names[row["label"]], row["image"]) for path, row in zip(paths, samples, strict=True))
-"""
-    found = read(folder, "datasets", tail, tmp_path)
-    assert {
-        path.removeprefix(f"{folder}/").removesuffix(".png"): (NAMES.index(name), pixels)
-        for path, name, pixels in found
-    } == known
+    assert by_datasets(folder, tmp_path) == known
+
+
+@pytest.mark.slow
+@needs("datasets")
+def test_datasets_reads_a_pruned_folder_whatever_is_beside_the_classes(pruned, tmp_path):
+    home, _ = pruned
+    assert by_datasets(home / "folder", tmp_path) == kept_of(pruned, "folder")
 
 
 @pytest.mark.slow
@@ -184,12 +233,7 @@ tell(("", label, image) for image, label in samples)
     assert sorted((label, pixels) for _, label, pixels in found) == sorted(known.values())
 
 
-@pytest.mark.slow
-@needs("mlcroissant")
-@pytest.mark.parametrize("form", ["shards", "folder"])
-def test_mlcroissant_validates_and_reads(described, tmp_path, form):
-    home, known = described
-    tail = """
+MLCROISSANT = """
 issues = mlcroissant.Dataset("croissant.json").metadata.ctx.issues
 assert not issues.errors, issues.errors
 rows = list(records)
@@ -201,8 +245,24 @@ if "samples/path" in rows[0]:
         row["samples/label"] = ids[row["samples/folder"].decode()]
 tell((row["samples/key"].decode(), row["samples/label"], row["samples/image"]) for row in rows)
 """
-    found = read(home / form, "mlcroissant", tail, tmp_path)
+
+
+@pytest.mark.slow
+@needs("mlcroissant")
+@pytest.mark.parametrize("form", ["shards", "folder"])
+def test_mlcroissant_validates_and_reads(described, tmp_path, form):
+    home, known = described
+    found = read(home / form, "mlcroissant", MLCROISSANT, tmp_path)
     assert {key: (label, pixels) for key, label, pixels in found} == known
+
+
+@pytest.mark.slow
+@needs("mlcroissant")
+@pytest.mark.parametrize("form", ["shards", "folder"])
+def test_mlcroissant_reads_what_was_pruned_whatever_is_beside_it(pruned, tmp_path, form):
+    home, _ = pruned
+    found = read(home / form, "mlcroissant", MLCROISSANT, tmp_path)
+    assert {key: (label, pixels) for key, label, pixels in found} == kept_of(pruned, form)
 
 
 ENERGON = """
