@@ -147,13 +147,13 @@ def _can_report(output: str, terminal: Terminal, *, asked: bool) -> bool:
 
 def _plan(job: Job) -> list[str]:
     """What will be done, in a few lines."""
-    samples, training = job.samples, job.settings.training
+    samples, training, size = job.samples, job.settings.training, job.settings.image_size
     count = int(samples.ok().sum())
     validated = " ".join(job.request.val) or f"{int(job.held.sum())} samples held out"
     lines = [
         f"{samples.source}: {count} samples of {len(samples.classes)} classes, {job.kept} "
         f"({percent(job.kept / count)}) to keep by {job.request.method.text}",
-        f"query model: {training.model}, images of {job.size} pixels, {training.epochs} epochs, batches of "
+        f"query model: {training.model}, images of {size} pixels, {training.epochs} epochs, batches of "
         f"{training.batch_size}",
         "to choose otherwise: --model, --image-size, --epochs, --batch-size",
     ]

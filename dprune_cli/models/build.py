@@ -46,6 +46,15 @@ def default_model(device_type: str) -> str:
     return "tiny" if device_type == "cpu" else "resnet18"
 
 
+def is_of_the_user(name: str) -> bool:
+    """Whether a model is code of the user's, which may be another one tomorrow under the same name.
+
+    >>> is_of_the_user("mine.nets:small"), is_of_the_user("torchvision:resnet18"), is_of_the_user("tiny")
+    (True, False, False)
+    """
+    return ":" in name and not name.startswith("torchvision:")
+
+
 def build_model(name: str, classes: int, image_size: int, *, seed: int) -> nn.Module:
     """A freshly initialised network for images (B, 3, image_size, image_size) with logits (B, classes).
 

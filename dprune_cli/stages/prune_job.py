@@ -23,7 +23,7 @@ from dprune_cli.metrics.coverage import count_strata
 from dprune_cli.stages import inputs
 from dprune_cli.stages.plan import RunPlan, make_scores, plan_runs
 from dprune_cli.stages.prune_holdout import hold_out
-from dprune_cli.stages.prune_method import PruneMethod
+from dprune_cli.stages.prune_method import LOSS, PruneMethod
 from dprune_cli.stages.prune_settings import Settings, choose_settings
 from dprune_cli.stages.score import check_scores
 from dprune_cli.stages.score_request import ScoreRequest
@@ -81,6 +81,11 @@ class PruneRequest:
             raise UsageError("--val - would read standard input, which is read only once; name files")
         if self.query.runs < 1:
             raise UsageError(f"--runs {self.query.runs}: at least one run is needed")
+        if self.method.by == LOSS and not self.val:
+            raise UsageError(
+                f"--method {self.method.text} ranks by loss, which is higher for the tenth that is held out: "
+                "give --val DATA, so that nothing is"
+            )
         if self.minimum is not None and self.minimum < 0:
             raise UsageError(f"--min-per-class {self.minimum} is negative")
         if self.minimum and self.method.quota is None:
@@ -175,7 +180,7 @@ class Job:
             "epochs": training.epochs,
             "batch_size": training.batch_size,
             "lr": training.lr,
-            "image_size": self.size,
+            "image_size": self.settings.image_size,
             "runs": request.query.runs,
             "max_errors": request.reading.max_errors,
             "seed": training.seed,
@@ -215,13 +220,6 @@ class Job:
             seed=request.query.seed,
             force=request.force,
         )
-
-    @property
-    def size(self) -> int:
-        """Side of the images that models see."""
-        if self.settings.reading.image_size is None:
-            raise ValueError("the size has been chosen")
-        return self.settings.reading.image_size
 
 
 def plan_job(request: PruneRequest, progress: Progress) -> Job:

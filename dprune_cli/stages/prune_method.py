@@ -14,8 +14,8 @@ from dprune_cli.scores.base import SCORES
 from dprune_cli.stages.select import RANDOM
 
 CCS = "ccs"
-# Columns that every query model gives.
-PREDICTED = ("loss", "pred")
+# The column that every query model gives.
+LOSS = "loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,8 @@ def _spec(name: str, given: Mapping[str, str]) -> str:
 def _scores(text: str, *columns: str) -> tuple[str, ...]:
     """The scores among columns that are needed, each once; `UsageError` for a column that is none."""
     for column in columns:
-        if column not in (*SCORES.names(), *PREDICTED, RANDOM):
+        if column not in (*SCORES.names(), LOSS, RANDOM):
             raise UsageError(
                 f"{text} goes by {column!r}, which is no score; `dprune methods score` lists them"
             )
-    return tuple(dict.fromkeys(one for one in columns if one not in (*PREDICTED, RANDOM)))
+    return tuple(dict.fromkeys(one for one in columns if one not in (LOSS, RANDOM)))

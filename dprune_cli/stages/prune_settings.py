@@ -25,8 +25,15 @@ _CPU_SIZE = 64
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How DATA is read and the query model is trained."""
+    """How DATA is read and the query model is trained.
 
+    Attributes:
+        image_size: side of the images that models see; that of `reading` too.
+        reading: how images are read.
+        training: how models are trained.
+    """
+
+    image_size: int
     reading: DataConfig
     training: TrainConfig
 
@@ -62,7 +69,7 @@ def choose_settings(
         seed=query.seed,
     )
     training.check()
-    return Settings(dataclasses.replace(reading, image_size=size), training)
+    return Settings(size, dataclasses.replace(reading, image_size=size), training)
 
 
 def choose_batch(count: int) -> int:

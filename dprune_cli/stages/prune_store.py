@@ -10,7 +10,8 @@ import hashlib
 import json
 import os
 import shutil
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,20 @@ from dprune_cli.core.progress import Progress
 from dprune_cli.io.outputs import whole_folder
 from dprune_cli.io.remote import RemotePath
 from dprune_cli.io.remote_cache import cache_home
+from dprune_cli.io.replace import lock
 from dprune_cli.io.resume_dir import resume_folder
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.sources import STDIN
 from dprune_cli.io.together import alone
+from dprune_cli.models.build import is_of_the_user
 from dprune_cli.stages.prune_job import Job
 from dprune_cli.stages.prune_scores import Scored, train_scores
 from dprune_cli.stages.run_folder import settings
 
 # Some megabytes each.
 _MOST = 20
+# Seconds that the state of a killed training waits for somebody to go on with it.
+_PATIENCE = 7 * 24 * 3600.0
 # Where less is free, nothing is kept: a full disk would end the training that is to be kept.
 _ROOM = 10**9
 
@@ -86,8 +91,8 @@ def _place(job: Job) -> Path | None:
 
 
 def _work(job: Job) -> dict[str, Any] | None:
-    """All that the scores depend on; None if a file has nothing that changes with its content."""
-    if STDIN in job.request.data:
+    """All that the scores depend on; None if some of it can change without a trace."""
+    if STDIN in job.request.data or is_of_the_user(str(job.settings.training.model)):
         return None
     validation = None if job.validation is None else _stamp(job.validation)
     files = _stamp(job.samples)
@@ -100,7 +105,7 @@ def _work(job: Job) -> dict[str, Any] | None:
         "trainings": [list(one.request.methods) for one in job.trainings],
         "runs": job.request.query.runs,
         "training": settings(job.settings.training),
-        "image_size": job.size,
+        "image_size": job.settings.image_size,
         "held": hashlib.sha256(job.held.tobytes()).hexdigest(),
     }
 
@@ -131,13 +136,25 @@ def _read(place: Path, job: Job, progress: Progress) -> Scored | None:
     except (DataError, OSError) as error:
         progress.warn(f"scores of an earlier command cannot be read and are made again ({error})")
         return None
-    os.utime(place)
+    # It may be gone by now, or not ours to touch.
+    with suppress(OSError):
+        os.utime(place)
     return found
 
 
 def _forget_old(home: Path) -> None:
-    """Remove all but the scores that were used last."""
-    kept = [entry for entry in home.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    kept.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
-    for entry in kept[_MOST:]:
-        shutil.rmtree(entry, ignore_errors=True)
+    """Remove all but the scores that were used last, and what nobody went on with for a week."""
+    ages = sorted(((_age(entry), entry) for entry in home.iterdir()), key=lambda one: one[0])
+    kept = [entry for _, entry in ages if not entry.name.startswith(".")]
+    left = [entry for age, entry in ages if entry.name.startswith(".") and age > _PATIENCE]
+    for entry in [*kept[_MOST:], *left]:
+        # Another command may be at work there, or remove it too.
+        with suppress(OSError, UsageError), lock(entry):
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _age(entry: Path) -> float:
+    """Seconds since it was used; none if it is gone."""
+    with suppress(OSError):
+        return time.time() - entry.stat().st_mtime
+    return 0.0

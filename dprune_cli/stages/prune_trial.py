@@ -62,7 +62,9 @@ def estimate(job: Job, progress: Progress) -> Estimate:
     training = dataclasses.replace(job.settings.training, epochs=2)
     some = _some(job.samples, _STEPS * training.batch_size)
     began = time.perf_counter()
-    some, images = inputs.load_images(some, job.settings.reading, job.device, Silent(), job.size)
+    some, images = inputs.load_images(
+        some, job.settings.reading, job.device, Silent(), job.settings.image_size
+    )
     decode = (time.perf_counter() - began) / int(some.ok().sum())
     model = inputs.make_model(training, len(some.classes), images.size, 0, job.device, Silent())
     fit = Fit(
@@ -79,7 +81,7 @@ def estimate(job: Job, progress: Progress) -> Estimate:
         known=False,
         decode=decode * count,
         train=visit * (visits + _CLEAN * clean),
-        memory=_memory_used() + 3 * count * stored_size(job.size) ** 2,
+        memory=_memory_used() + 3 * count * stored_size(job.settings.image_size) ** 2,
         output=_output(job),
     )
 

@@ -100,6 +100,7 @@ def test_a_method_is_scores_quotas_and_picks(text, expected):
     [
         ("dorp", "no way to prune called 'dorp'; try drop"),
         ("drop:score=mood", "'mood', which is no score"),
+        ("drop:score=pred", "'pred', which is no score"),
         ("drop:smooth=1", "no parameter 'smooth'"),
         ("score", "needs by"),
         ("ccs:bins=0", "bins=0"),
@@ -122,7 +123,7 @@ def test_what_is_not_given_is_chosen(image_folder, tmp_path):
     job = plan_job(request(image_folder, tmp_path, query=QueryConfig(device="cpu")), Told())
     training = job.settings.training
     assert (training.model, training.epochs, training.batch_size, training.lr) == ("tiny", 60, 8, 0.1 / 16)
-    assert (job.size, job.kept, job.minimum) == (8, 20, 1)
+    assert (job.settings.image_size, job.kept, job.minimum) == (8, 20, 1)
     # 40 samples in classes of 20, 12, 6 and 2.
     assert int(job.held.sum()) == 2 + 1 + 1
     assert [one.request.methods for one in job.trainings] == [("aum",)]
@@ -158,6 +159,8 @@ def test_without_a_class_of_five_all_classes_are_taken_to_be_alike(tmp_path):
         ({"keep": "41"}, BudgetError, "only 40"),
         ({"minimum": 8}, BudgetError, "--min-per-class 8 needs"),
         ({"method": "el2n", "minimum": 2}, UsageError, "goes with quotas"),
+        ({"method": "drop:score=loss"}, UsageError, "ranks by loss, which is higher"),
+        ({"method": "ccs:score=loss"}, UsageError, "give --val"),
         ({"query": dataclasses.replace(QUICK, runs=0)}, UsageError, "--runs 0"),
         ({"query": dataclasses.replace(QUICK, epochs=0)}, UsageError, "--epochs 0"),
         ({"method": "glister"}, UsageError, "give --val"),
@@ -242,6 +245,8 @@ def test_nothing_is_kept_where_a_disk_is_nearly_full_or_nobody_wants_it(image_fo
     asked = request(image_folder, tmp_path)
     assert _place(plan_job(asked, Told())) is not None
     assert _place(plan_job(dataclasses.replace(asked, reuse=False), Told())) is None
+    of_the_user = dataclasses.replace(QUICK, model="toy_models:linear_net")
+    assert _place(plan_job(dataclasses.replace(asked, query=of_the_user), Told())) is None
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10**6))
     assert _place(plan_job(asked, Told())) is None
 
@@ -269,11 +274,15 @@ def test_the_scores_that_were_not_used_for_longest_are_forgotten(image_folder, t
     for age in range(25):
         (home / f"{age:02}").mkdir(parents=True)
         os.utime(home / f"{age:02}", ns=(10**9 * (100 - age), 10**9 * (100 - age)))
+    (home / ".old-query.resume").mkdir()
+    os.utime(home / ".old-query.resume", ns=(1, 1))
+    (home / ".new-query.resume").mkdir()
     job = plan_job(request(image_folder, tmp_path), Told())
     find_scores(job, Told())
-    left = sorted(entry.name for entry in home.iterdir())
+    left = sorted(entry.name for entry in home.iterdir() if not entry.name.startswith("."))
     assert len(left) == 20 and _place(job).name in left
     assert [name for name in left if len(name) == 2] == [f"{age:02}" for age in range(19)]
+    assert [entry.name for entry in home.glob(".*")] == [".new-query.resume"]
 
 
 def test_a_trial_reckons_time_and_memory(image_folder, tmp_path):
