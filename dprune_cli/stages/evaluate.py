@@ -137,7 +137,7 @@ def evaluate(request: EvaluateRequest, progress: Progress) -> tuple[Samples, lis
         amp = bool(config.training.get("amp", True))
         embedding = Embedding(request.geometry, samples) if request.geometry is not None else None
         pred, loss = predict(model, samples, fed, amp, progress, embedding)
-        found = describe(run, samples, pred, loss)
+        found = as_evaluation(run, samples, pred, loss)
         if embedding is not None:
             found = dataclasses.replace(found, embedded=embedding.look(progress))
         evaluations.append(found)
@@ -254,7 +254,9 @@ def load_validation(
     return samples, opened
 
 
-def describe(run: str, samples: Samples, pred: NDArray[np.int32], loss: NDArray[np.float32]) -> Evaluation:
+def as_evaluation(
+    run: str, samples: Samples, pred: NDArray[np.int32], loss: NDArray[np.float32]
+) -> Evaluation:
     """What the predictions of a run say of it; see `predict`."""
     ok = samples.ok()
     table = samples.table()

@@ -237,12 +237,7 @@ def plan_job(request: PruneRequest, progress: Progress) -> Job:
     _need_one_kind(samples)
     ok = samples.ok()
     kept = request.keep.count(int(np.count_nonzero(ok)))
-    available = count_strata(samples.label, len(samples.classes), ok)
-    if request.minimum is not None:
-        minimum = request.minimum
-        allocate(available, available, kept, minimum)  # refuses what cannot be promised
-    else:
-        minimum = int(request.method.quota is not None and kept >= np.count_nonzero(available))
+    minimum = _promised(request, count_strata(samples.label, len(samples.classes), ok), kept)
     validation = None
     if request.val:
         # The spool keeps the stream of DATA.
@@ -252,15 +247,32 @@ def plan_job(request: PruneRequest, progress: Progress) -> Job:
     settings = choose_settings(samples, request.query, request.reading, device)
     nobody = np.zeros(len(samples), bool)
     held = nobody if request.val else hold_out(samples, request.query.seed)
-    quota = _quota(request, held, progress)
-    job = Job(request, samples, validation, device, settings, held, kept, minimum, quota, ())
-    return replace(job, trainings=_trainings(job))
+    return Job(
+        request=request,
+        samples=samples,
+        validation=validation,
+        device=device,
+        settings=settings,
+        held=held,
+        kept=kept,
+        minimum=minimum,
+        quota=_quota(request, held, progress),
+        trainings=_trainings(request, samples, settings, held),
+    )
 
 
 def _need_one_kind(samples: Samples) -> None:
     files = int(np.count_nonzero(samples.offset[samples.ok()] < 0))
     if 0 < files < np.count_nonzero(samples.ok()):
         raise UsageError(f"{samples.source}: holds both image files and shards; prune each kind by itself")
+
+
+def _promised(request: PruneRequest, available: NDArray[np.int64], kept: int) -> int:
+    """Samples promised to every class; `BudgetError` for more than `kept` samples allow."""
+    if request.minimum is None:
+        return int(request.method.quota is not None and kept >= np.count_nonzero(available))
+    allocate(available, available, kept, request.minimum)
+    return request.minimum
 
 
 def _quota(request: PruneRequest, held: NDArray[np.bool_], progress: Progress) -> str | None:
@@ -275,15 +287,19 @@ def _quota(request: PruneRequest, held: NDArray[np.bool_], progress: Progress) -
     return request.method.quota
 
 
-def _trainings(job: Job) -> list[Training]:
+def _trainings(
+    request: PruneRequest, samples: Samples, settings: Settings, held: NDArray[np.bool_]
+) -> list[Training]:
     """One training that serves all, or one that is validated and one that scores all samples alike."""
-    method, held = job.request.method, job.held
+    scores = request.method.scores
+
+    def training(name: str, methods: Sequence[str], held: NDArray[np.bool_]) -> Training:
+        return _training(request, samples, settings, name, methods, held)
+
     if not held.any():
-        return [_training(job, QUERY, _with_watched(method.scores), held)]
-    found = [_training(job, QUERY, (WATCHED,), held)]
-    if method.scores:
-        found.append(_training(job, SCORES, method.scores, np.zeros_like(held)))
-    return found
+        return [training(QUERY, _with_watched(scores), held)]
+    query = training(QUERY, (WATCHED,), held)
+    return [query, training(SCORES, scores, np.zeros_like(held))] if scores else [query]
 
 
 def _with_watched(scores: Sequence[str]) -> tuple[str, ...]:
@@ -291,20 +307,26 @@ def _with_watched(scores: Sequence[str]) -> tuple[str, ...]:
     return (*scores, *(() if WATCHED in names else (WATCHED,)))
 
 
-def _training(job: Job, name: str, methods: Sequence[str], held: NDArray[np.bool_]) -> Training:
-    request = ScoreRequest(
-        data=job.request.data,
+def _training(
+    request: PruneRequest,
+    samples: Samples,
+    settings: Settings,
+    name: str,
+    methods: Sequence[str],
+    held: NDArray[np.bool_],
+) -> Training:
+    asked = ScoreRequest(
+        data=request.data,
         methods=methods,
-        reading=job.settings.reading,
-        training=job.settings.training,
-        runs=job.request.query.runs,
-        val=job.request.val,
+        reading=settings.reading,
+        training=settings.training,
+        runs=request.query.runs,
+        val=request.val,
     )
     scores = make_scores(methods)
-    plans = plan_runs(scores, request.training.epochs, request.runs, whole_first=name == QUERY)
-    info = inputs.run_info(job.samples, request.training, 0, torch.device("cpu"))
-    check_scores(scores, plans, info, request)
+    plans = plan_runs(scores, asked.training.epochs, asked.runs, whole_first=name == QUERY)
+    check_scores(scores, plans, inputs.run_info(samples, asked.training, 0, torch.device("cpu")), asked)
     if not any(plan.watches_validation for plan in plans):
         # Its accuracy is measured here, with its predictions.
-        request = replace(request, val=())
-    return Training(name, request, plans, held)
+        asked = replace(asked, val=())
+    return Training(name, asked, plans, held)

@@ -23,7 +23,7 @@ from dprune_cli.io.run_dir import HISTORY, history_table
 from dprune_cli.io.samples import Samples
 from dprune_cli.io.table import ScoreTable, read_table, write_table
 from dprune_cli.stages import inputs
-from dprune_cli.stages.evaluate import describe, load_validation, predict
+from dprune_cli.stages.evaluate import as_evaluation, load_validation, predict
 from dprune_cli.stages.prune_holdout import without
 from dprune_cli.stages.prune_job import QUERY, Job, Training
 from dprune_cli.stages.score import score_opened
@@ -104,13 +104,13 @@ def train_scores(job: Job, states: Mapping[str, Path | None], progress: Progress
         raise RuntimeError("there was nothing to train")
     amp = job.settings.training.amp
     predicted = predict(query.model, samples, images, amp, progress)
-    table = _complete(samples, tables, describe(QUERY, samples, *predicted).table)
+    table = _complete(samples, tables, as_evaluation(QUERY, samples, *predicted).table)
     validation = None
     if val is not None:
-        validation = describe(QUERY, val[0], *predict(query.model, *val, amp, progress)).table
+        validation = as_evaluation(QUERY, val[0], *predict(query.model, *val, amp, progress)).table
     elif len(held):
         pred, loss = predicted
-        validation = describe(QUERY, samples.take(held), pred[held], loss[held]).table
+        validation = as_evaluation(QUERY, samples.take(held), pred[held], loss[held]).table
     return Scored(table, validation, history_table(query.history))
 
 
