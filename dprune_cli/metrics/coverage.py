@@ -110,22 +110,26 @@ def sort_strata(
     return order, edges
 
 
-def correlate(density: ArrayLike, recall: ArrayLike) -> float | None:
-    """Pearson correlation of density with recall over the strata where both are known.
+def correlate(first: ArrayLike, second: ArrayLike) -> float | None:
+    """Pearson correlation of two series over the places where both are known, in [-1, 1].
 
-    A fair selection keeps more of what is hard, so for DRoP it is negative. None where it is undefined:
-    fewer than two strata, or one of the two is constant.
+    Of density with recall it is negative where a selection is fair, as with DRoP: it keeps more of what
+    is hard. None where it is undefined: fewer than two places, or one of the two is constant.
+
+    Args:
+        first: (N,) values, NaN where there is none.
+        second: (N,) the same.
 
     >>> correlate([0.2, 0.4, 0.9], [0.9, 0.8, 0.55]), correlate([0.3, 0.3], [0.9, 0.1])
     (-1.0, None)
     """
-    first, second = np.asarray(density, np.float64), np.asarray(recall, np.float64)
-    known = ~(np.isnan(first) | np.isnan(second))
-    first, second = first[known], second[known]
+    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    known = ~(np.isnan(one) | np.isnan(other))
+    one, other = one[known], other[known]
     # The spread is compared with the size of the numbers, because the mean of equal numbers may differ
     # from them in the last bit and would turn a constant into noise.
-    if len(first) < 2 or any(np.ptp(values) <= 1e-12 * np.abs(values).max() for values in (first, second)):
+    if len(one) < 2 or any(np.ptp(values) <= 1e-12 * np.abs(values).max() for values in (one, other)):
         return None
-    first, second = first - first.mean(), second - second.mean()
-    value = float(first @ second / np.sqrt((first @ first) * (second @ second)))
+    one, other = one - one.mean(), other - other.mean()
+    value = float(one @ other / np.sqrt((one @ one) * (other @ other)))
     return round(min(1.0, max(-1.0, value)), 12)

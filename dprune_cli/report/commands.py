@@ -90,8 +90,7 @@ def rebuild(
     trained = 0
     for step in meta.steps:
         command, options = str(step.get("command")), step.get("options", {})
-        line = _WRITERS.get(command, _nothing)(options, meta, table)
-        if line is None:
+        if command not in _WRITERS or (line := _WRITERS[command](options, meta, table)) is None:
             continue
         if command == "prune":
             found.clear()  # it stands for all the stages that it went through
@@ -108,10 +107,6 @@ def rebuild(
     return found
 
 
-def _nothing(options: Mapping[str, Any], meta: TableMeta, table: str) -> None:
-    return None
-
-
 def _score(options: Mapping[str, Any], meta: TableMeta, table: str) -> _Line | None:
     if "recording" in options and "recordings" not in options:
         return None  # of an older table; it may have been either of two kinds of files
@@ -121,7 +116,7 @@ def _score(options: Mapping[str, Any], meta: TableMeta, table: str) -> _Line | N
     line.add("--runs", options.get("runs"))
     for place in _list(options.get("val")):
         line.add("--val", place)
-    for name, path in _mapping(options.get("recordings")).items():
+    for name, path in sorted(_mapping(options.get("recordings")).items()):
         line.add(f"--{name.replace('_', '-')}", path)
     _add_reading(line, meta.reading)
     training = dict(_mapping(options.get("training")))
@@ -257,7 +252,7 @@ def _spec(registry: Registry[Any], name: Any, given: Any) -> str | None:
         fields = {}  # a method that this version does not know
     told = [
         f"{key}={_parameter(value)}"
-        for key, value in _mapping(given).items()
+        for key, value in sorted(_mapping(given).items())
         if key not in fields or fields[key] != value
     ]
     return f"{name}:{','.join(told)}" if told else name

@@ -17,6 +17,11 @@ from dprune_cli.report.written import as_number, is_unknown, written
 # More rows than these are found by a filter, and shown when the reader asks for them.
 LONG = 25
 
+# So few columns leave room for wide ones on a wide screen.
+ROOMY = 5
+# The length of names that leave room for longer bars.
+SHORT = 24
+
 # The part of a gallery that shows a class or group, by `class` or `group` and its name.
 Links = Mapping[tuple[str, str], str]
 
@@ -59,6 +64,16 @@ class DrawnGrid:
     def long(self) -> bool:
         """Whether only its first rows are shown to begin with."""
         return len(self.rows) > LONG
+
+    @property
+    def roomy(self) -> bool:
+        """Whether its columns may be wide where there is room."""
+        return len(self.grid.columns) <= ROOMY
+
+    @property
+    def short(self) -> bool:
+        """Whether all of its rows have short names."""
+        return all(len(row.cells[0].text) <= SHORT for row in self.rows)
 
 
 @dataclass(frozen=True)

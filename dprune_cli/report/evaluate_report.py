@@ -14,6 +14,7 @@ from dprune_cli.metrics.histogram import compare_spread
 from dprune_cli.report.blocks import Block, Column, Figure, Grid, Report, Section, Value
 from dprune_cli.report.commands import rebuild
 from dprune_cli.report.figures import histogram
+from dprune_cli.report.geometry_section import geometry_section
 from dprune_cli.report.kept_section import MOST_ROWS, known
 from dprune_cli.report.pictures_section import pictures_section
 from dprune_cli.report.provenance import provenance_section, run_commands
@@ -33,12 +34,11 @@ _FIGURES = {
 }
 
 
-def evaluate_report(found: Sequence[Evaluation], data: Sequence[str] = ()) -> Report:
+def evaluate_report(found: Sequence[Evaluation]) -> Report:
     """How good and how fair the runs are; of several runs the first one is shown in detail.
 
     Args:
         found: a run each, all on the same data.
-        data: where the samples are, if not where the table says.
     """
     first = found[0]
     ok = first.table.ok()
@@ -47,11 +47,13 @@ def evaluate_report(found: Sequence[Evaluation], data: Sequence[str] = ()) -> Re
     worst = {"class": first.summary.recall}
     if first.groups is not None:
         worst["group"] = first.groups
+    embedding = geometry_section(found)
     sections = [
         *([_runs(found)] if len(found) > 1 else []),
         Section(title=f"Recall{of}", blocks=_recalls(first, ok)),
         Section(title=f"Mistakes{of}", blocks=_mistakes(first, ok, right)),
-        pictures_section(first.table, kinds_of_predictions(first.table, ok, right), data, worst),
+        *([] if embedding is None else [embedding]),
+        pictures_section(first.table, kinds_of_predictions(first.table, right), worst=worst),
         provenance_section(first.table.meta, [*run_commands(first.run), *rebuild(first.table.meta)]),
     ]
     runs = first.run if len(found) == 1 else f"{len(found)} runs"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dprune_cli.report.labels import place_labels, text_width
+from dprune_cli.report.plotting import own_settings
 from dprune_cli.report.written import shortened
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ LINES = (CHOSEN, MARK, "#12a17c", "#b866a8", "#a48a00", "#6f7bd6", "#d14d5b", "#
 _DASHES = ("-", "--", ":", "-.")
 _WIDTH, _HEIGHT = 3.9, 2.6
 _LONGEST = 22
+_SMALL = 8
+# Of a plot's parts that are pictures, an inch.
+_DOTS = 150
+# How much larger than it was drawn a plot may be where there is room.
+_ENLARGED = 1.25
 
 _SETTINGS: Any = {
     "svg.fonttype": "none",
@@ -52,6 +58,7 @@ _SETTINGS: Any = {
 
 _PREAMBLE = re.compile(r"^.*?(?=<svg )|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL)
 _SIZE = re.compile(r'<svg [^>]*?viewBox="(0 0 ([\d.]+) [\d.]+)"[^>]*>')
+_TAG = re.compile("<[^>]*>")
 _FONT = re.compile(r"font-family: [^;\"]*")
 _ID = re.compile(r' id="([^"]*)"')
 _REFERENCE = re.compile(r'(?:url\(|href=")#([^)"]+)')
@@ -65,16 +72,13 @@ def draw(paint: Callable[[Axes], None], width: float = _WIDTH, height: float = _
         width: of the plot in inches; the page makes it narrower where there is less room.
         height: the same.
     """
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     sink = io.StringIO()
-    with rc_context(_SETTINGS), warnings.catch_warnings():
-        # The browser has the letters that matplotlib's own font lacks.
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
+    with own_settings(_SETTINGS):
         figure = Figure(figsize=(width, height), layout="constrained")
         paint(figure.add_subplot())
-        figure.savefig(sink, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(sink, format="svg", transparent=True, dpi=_DOTS)
     return _inline(sink.getvalue())
 
 
@@ -84,16 +88,26 @@ def _inline(svg: str) -> str:
     svg = _SIZE.sub(
         r'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" role="img" '
         r'viewBox="\1" width="100%" fill="currentColor" '
-        r'style="max-width: \2pt; height: auto; stroke-linejoin: round; stroke-linecap: butt">',
+        rf'style="max-width: calc({_ENLARGED} * \2pt); height: auto; '
+        r'stroke-linejoin: round; stroke-linecap: butt">',
         svg,
     )
-    svg = _FONT.sub("font-family: inherit", svg).replace(_INK, "currentColor")
+    # Only tags: what stands between them are names from data.
+    svg = _TAG.sub(
+        lambda tag: _FONT.sub("font-family: inherit", tag[0]).replace(_INK, "currentColor"),
+        svg,
+    )
     # Plots of one page must not share identifiers; those that nothing refers to are left out.
     own = hashlib.sha256(svg.encode()).hexdigest()[:10]
-    used = {name: f"f{own}-{number}" for number, name in enumerate(dict.fromkeys(_REFERENCE.findall(svg)))}
-    svg = _ID.sub(lambda found: f' id="{used[found[1]]}"' if found[1] in used else "", svg)
-    svg = _REFERENCE.sub(lambda found: found[0].replace(f"#{found[1]}", f"#{used.get(found[1], '')}"), svg)
-    return svg.strip()
+    references = [name for tag in _TAG.findall(svg) for name in _REFERENCE.findall(tag)]
+    used = {name: f"f{own}-{number}" for number, name in enumerate(dict.fromkeys(references))}
+    return _TAG.sub(lambda tag: _rename(tag[0], used), svg).strip()
+
+
+def _rename(tag: str, used: Mapping[str, str]) -> str:
+    """A tag with the identifiers of a page."""
+    tag = _ID.sub(lambda found: f' id="{used[found[1]]}"' if found[1] in used else "", tag)
+    return _REFERENCE.sub(lambda found: found[0].replace(f"#{found[1]}", f"#{used[found[1]]}"), tag)
 
 
 def readable(name: str) -> str:
@@ -121,19 +135,40 @@ def scatter(across: ArrayLike, up: ArrayLike, labels: tuple[str, str], names: Se
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         axes.margins(0.12)
-        # Names of neighbours stand above and below in turn, so that fewer of them meet.
-        for turn, number in enumerate(np.argsort(first) if names else ()):
-            if np.isfinite(first[number]) and np.isfinite(second[number]):
-                axes.annotate(
-                    readable(names[number]),
-                    (first[number], second[number]),
-                    (0, -12 if turn % 2 else 5),
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize=8,
-                )
+        known = np.flatnonzero(np.isfinite(first) & np.isfinite(second)).tolist() if names else []
+        if known:
+            _name_points(axes, np.stack([first[known], second[known]], 1), [names[one] for one in known])
 
     return draw(paint, height=3.1)
+
+
+def _name_points(axes: Axes, points: NDArray[np.float64], names: Sequence[str]) -> None:
+    """Write the names of (N, 2) points beside them, as far as there is room."""
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise RuntimeError("axes without a figure")
+    # Only a plot that is laid out knows where its points are.
+    figure.draw_without_rendering()
+    scale = 72 / figure.dpi
+    places = axes.transData.transform(points) * scale
+    texts = [readable(name) for name in names]
+    widths = [text_width(text, _SMALL) for text in texts]
+    # Not over the axes and what is written beside them.
+    edges = (axes.bbox.x0, axes.bbox.y0, figure.bbox.x1, figure.bbox.y1)
+    left, bottom, right, top = (float(edge) * scale for edge in edges)
+    middles = place_labels(places, widths, _SMALL * 1.15, (left, bottom, right, top))
+    for text, point, place, middle in zip(texts, points, places, middles, strict=True):
+        if middle is not None:
+            note = axes.annotate(
+                text,
+                (point[0], point[1]),
+                (middle[0] - place[0], middle[1] - place[1]),
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=_SMALL,
+            )
+            note.set_in_layout(False)
 
 
 def histogram(
@@ -207,7 +242,8 @@ def lines(
             )
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        # As many as there is room for: a legend beside the plot takes some.
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
         if bottom is not None:
             top = axes.get_ylim()[1]
             axes.set_ylim(bottom, top + (top - bottom) / 20 if top > bottom else bottom + 1)
@@ -293,7 +329,7 @@ def class_epochs(
         )
         axes.set_xlabel("epoch")
         axes.set_ylabel(rows)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         bar = axes.figure.colorbar(image, ax=axes, label=label)
         bar.outline.set_visible(False)

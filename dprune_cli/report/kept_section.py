@@ -17,6 +17,9 @@ from dprune_cli.stages.select import Left
 # Fewer kept samples of a class than these, or less than this part of the common density, is nearly nothing.
 FEW = 5
 THIN = 0.1
+# Where more than this part of many classes has so few, that is how the data are: marks would say nothing.
+_USUAL = 0.2
+_MANY = 20
 # Rows of a grid beyond which a page would be larger than what it tells.
 MOST_ROWS = 2000
 _SMALLEST = 10
@@ -38,7 +41,7 @@ def kept_section(left: Left, recall: Recalls | None) -> Section:
     scarce = find_scarce(left)
     if lines := _warnings(left, scarce):
         blocks.append(Warnings(lines=lines))
-    blocks.append(_grid(left, known, scarce.everything))
+    blocks.append(_grid(left, known, scarce.marked))
     if known is not None and (figure := _density_figure(left, known)):
         blocks.append(figure)
     if np.count_nonzero(left.coverage.available) > 2 * _SMALLEST:
@@ -63,19 +66,21 @@ class Scarce:
     Attributes:
         empty: nothing is kept.
         few: fewer than `FEW` samples are kept.
+        usual: whether that is so of many, and no exception.
         thin: less than `THIN` of the common density is kept.
         common: that density.
     """
 
     empty: list[int]
     few: list[int]
+    usual: bool
     thin: list[int]
     common: float
 
     @property
-    def everything(self) -> set[int]:
-        """All of them."""
-        return {*self.empty, *self.few, *self.thin}
+    def marked(self) -> set[int]:
+        """Those that stand out."""
+        return {*self.empty, *self.thin, *(() if self.usual else self.few)}
 
 
 def find_scarce(left: Left) -> Scarce:
@@ -84,19 +89,28 @@ def find_scarce(left: Left) -> Scarce:
     common = coverage.kept.sum() / max(int(coverage.available.sum()), 1)
     cut = (coverage.kept > 0) & (coverage.kept < coverage.available)
     few = cut & (coverage.kept < FEW)
-    thin = cut & ~few & (np.nan_to_num(coverage.density) < THIN * common)
-    return Scarce(coverage.empty, np.flatnonzero(few).tolist(), np.flatnonzero(thin).tolist(), float(common))
+    present = np.count_nonzero(coverage.available)
+    usual = bool(present > _MANY and np.count_nonzero(few) > _USUAL * present)
+    thin = cut & (usual | ~few) & (np.nan_to_num(coverage.density) < THIN * common)
+    return Scarce(
+        empty=coverage.empty,
+        few=np.flatnonzero(few & ~thin).tolist(),
+        usual=usual,
+        thin=np.flatnonzero(thin).tolist(),
+        common=float(common),
+    )
 
 
 def _warnings(left: Left, scarce: Scarce) -> list[str]:
+    tenth = f"less than a tenth of the common density ({100 * scarce.common:.1f} %) is kept of"
     found = (
-        (scarce.empty, "nothing is kept of"),
-        (scarce.few, f"fewer than {FEW} samples are kept of"),
-        (scarce.thin, f"less than a tenth of the common density ({100 * scarce.common:.1f} %) is kept of"),
+        (scarce.empty, "nothing is kept of", ""),
+        (scarce.few, f"fewer than {FEW} samples are kept of", ", too many to mark" if scarce.usual else ""),
+        (scarce.thin, tenth, ""),
     )
     return [
-        f"{what} {_some(left, ids)}; quotas with --min-per-class would keep more"
-        for ids, what in found
+        f"{what} {_some(left, ids)}{more}; quotas with --min-per-class would keep more"
+        for ids, what, more in found
         if ids
     ]
 
@@ -136,27 +150,27 @@ def _smallest(left: Left, recall: NDArray[np.float64] | None) -> Grid:
 
 
 def _columns(by: str, recall: NDArray[np.float64] | None) -> list[Column]:
-    columns = [
+    # What is told first fits beside a long name on a phone.
+    return [
         Column(name=by),
-        Column(name="available", kind="count", bar=True),
         Column(name="kept", kind="count", bar=True),
         Column(name="density", kind="fraction", bar=True),
+        *([] if recall is None else [Column(name="recall", kind="fraction", bar=True)]),
+        Column(name="available", kind="count", bar=True),
     ]
-    return columns if recall is None else [*columns, Column(name="recall", kind="fraction", bar=True)]
 
 
 def _rows(left: Left, recall: NDArray[np.float64] | None, numbers: NDArray[np.int64]) -> list[list[Value]]:
-    density = left.coverage.density
-    rows: list[list[Value]] = []
-    for number in numbers.tolist():
-        row: list[Value] = [
+    return [
+        [
             left.names[number],
-            int(left.coverage.available[number]),
             int(left.coverage.kept[number]),
-            known(density[number]),
+            known(left.coverage.density[number]),
+            *([] if recall is None else [known(recall[number])]),
+            int(left.coverage.available[number]),
         ]
-        rows.append(row if recall is None else [*row, known(recall[number])])
-    return rows
+        for number in numbers.tolist()
+    ]
 
 
 def known(value: float) -> float | None:

@@ -148,8 +148,8 @@ class _Facts:
     def __init__(self, table: TableView, rows: NDArray[np.int64]) -> None:
         self._place = {row: place for place, row in enumerate(rows.tolist())}
         self._scores = score_columns(table)
-        columns = ("key", "label", "group", "pred", "keep", *self._scores)
-        self._some = load_rows(table, rows, columns)
+        columns = dict.fromkeys(["key", "label", "group", "pred", "keep", *self._scores])
+        self._some = load_rows(table, rows, list(columns))
         self._keys = self._some.data["key"].to_pylist()
         self._named = {
             name: _names(self._some, column, by)

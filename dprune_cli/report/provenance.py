@@ -42,7 +42,7 @@ def provenance_section(meta: TableMeta, commands: Sequence[tuple[str, str]] | No
     for number, step in enumerate(meta.steps, 1):
         options = step.get("options", {})
         title = f"Step {number}: {step.get('command')}"
-        blocks.append(Facts(title=title, values={name: _written(value) for name, value in options.items()}))
+        blocks.append(Facts(title=title, values=_facts(options)))
     blocks.append(Facts(title="Versions", values=versions()))
     return Section(title="Provenance", blocks=blocks)
 
@@ -74,7 +74,7 @@ def _data(meta: TableMeta) -> dict[str, Value]:
         "table format": meta.version,
         "classes": len(meta.classes) or None,
         "groups": len(meta.groups) or None,
-        **{name: _written(value) for name, value in meta.reading.items()},
+        **_facts(meta.reading),
     }
 
 
@@ -84,9 +84,15 @@ def _scores(meta: TableMeta) -> Grid:
         title="Score columns",
         columns=[GridColumn(name="column"), *(GridColumn(name=name.replace("_", " ")) for name in names)],
         rows=[
-            [column, *(_written(about.get(name)) for name in names)] for column, about in meta.scores.items()
+            [column, *(_written(about.get(name)) for name in names)]
+            for column, about in sorted(meta.scores.items())
         ],
     )
+
+
+def _facts(values: Mapping[str, Any]) -> dict[str, Value]:
+    """By name in order: a table that was just made and the same one from a file have them in two orders."""
+    return {name: _written(value) for name, value in sorted(values.items())}
 
 
 def _written(value: Any) -> Value:
@@ -94,7 +100,7 @@ def _written(value: Any) -> Value:
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={_written(one)}" for name, one in value.items()) or None
+        return ", ".join(f"{name}={one}" for name, one in _facts(value).items()) or None
     if isinstance(value, list | tuple):
         return ", ".join(str(_written(one)) for one in value) or None
     return json.dumps(value, default=str)

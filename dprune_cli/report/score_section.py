@@ -63,13 +63,15 @@ def _say_cut(cuts: Cuts) -> str:
 
 
 def _correlations(agreement: Agreement) -> Figure:
-    every = "" if agreement.every == 1 else f" Of every {agreement.every} samples one was looked at."
+    drawn = (
+        "" if agreement.drawn is None else f" {agreement.drawn:,} samples were looked at, drawn at random."
+    )
     return Figure(
         title="Rank correlation of the scores",
         svg=heat_map(agreement.correlation, agreement.columns, (-1, 1), diverging=True),
         caption="Spearman's coefficient over samples that have both values: 1 is the same order, -1 the "
         "opposite one. A score whose low end is hard goes against one whose high end is."
-        f"{every}",
+        f"{drawn}",
     )
 
 
@@ -80,9 +82,10 @@ def _overlaps(kept: KeptSets) -> list[Block]:
             Figure(
                 title="Overlap of what the scores would keep",
                 svg=heat_map(kept.overlap, kept.columns, (0, 1), diverging=False),
-                caption="Share of what the row keeps that the column keeps too, if every score kept its "
-                "own end of as many samples of each stratum. Two random choices share the kept "
-                "fraction; equal scores are told apart as a random choice would.",
+                caption="Of the samples that the row keeps, the share that the column keeps too. A score "
+                "keeps as many samples as this selection, of every class or group as many where there are "
+                "quotas, from the end that it keeps first. For comparison: two choices at random share "
+                "the kept fraction, or somewhat more where quotas differ.",
             )
         )
     if kept.left_out:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dprune_cli.core.errors import DpruneError
 from dprune_cli.io.table_columns import read_ok
+from dprune_cli.io.table_meta import TableMeta
 from dprune_cli.io.table_view import TableView
 from dprune_cli.report.blocks import Report, Section
 from dprune_cli.report.kept_section import Recalls, kept_section, known_recalls
@@ -96,12 +97,10 @@ def _figures(found: Selection, recall: Recalls | None) -> dict[str, str]:
     coverage, names = found.classes.coverage, found.classes.names
     kept, available = int(coverage.kept.sum()), int(coverage.available.sum())
     meta = found.table.meta
-    step = meta.last_step("select")
-    words = [str(step[name]) for name in ("pick", "by") if name in step]
     figures = {
         "kept": f"{kept:,} of {available:,}",
         "kept fraction": f"{100 * kept / max(available, 1):.1f} %",
-        "selected by": str(meta.last_step("prune").get("method") or " ".join(dict.fromkeys(words))),
+        "selected by": _selected_by(meta),
         "classes": f"{np.count_nonzero(coverage.available):,}",
     }
     if coverage.empty:
@@ -113,6 +112,14 @@ def _figures(found: Selection, recall: Recalls | None) -> dict[str, str]:
         worst = int(np.nanargmin(known))
         figures["worst recall"] = f"{100 * known[worst]:.1f} % {_short(names[worst])}"
     return figures
+
+
+def _selected_by(meta: TableMeta) -> str:
+    """The method of a pruning, which selects too, or how the last selection picked."""
+    if meta.steps and meta.steps[-1].get("command") == "prune":
+        return str(meta.last_step("prune").get("method"))
+    step = meta.last_step("select")
+    return " ".join(dict.fromkeys(str(step[name]) for name in ("pick", "by") if name in step))
 
 
 def _short(name: str) -> str:

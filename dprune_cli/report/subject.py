@@ -16,6 +16,9 @@ from dprune_cli.stages.select import Left, Selection
 
 _SHORT = 12
 _DATA = "DATA"
+_FILE = "FILE"
+# An absolute path, or one in braces; an address of a file; an account.
+_PRIVATE = re.compile("(^|[{,])[/~]|^file:|@", re.IGNORECASE)
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -106,7 +109,8 @@ def written_options(options: Any) -> str:
 
 
 def _is_private(word: str) -> bool:
-    return word.startswith(("/", "~")) or "@" in word
+    """Whether a word tells of somebody's computer or account; it may be an address or a list in braces."""
+    return bool(_PRIVATE.search(word))
 
 
 def _public(value: Any) -> Any:
@@ -115,7 +119,8 @@ def _public(value: Any) -> Any:
     if isinstance(value, list):
         return [_public(one) for one in value]
     if isinstance(value, str) and _is_private(value):
-        return PurePosixPath(value).name
+        name = PurePosixPath(value).name.rstrip("}")
+        return _FILE if _is_private(name) else name
     return value
 
 

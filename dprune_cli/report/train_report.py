@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from dprune_cli.io.run_dir import RunConfig
 from dprune_cli.io.table_view import TableView
 from dprune_cli.report.blocks import Report, Section
@@ -15,20 +13,19 @@ from dprune_cli.report.training_section import History, training_section
 from dprune_cli.stages.picture_choice import kinds_of_run
 
 
-def train_report(history: History, table: TableView, config: RunConfig, data: Sequence[str] = ()) -> Report:
+def train_report(history: History, table: TableView, config: RunConfig) -> Report:
     """How a training went, and which samples it did not learn.
 
     Args:
         history: a row an epoch.
         table: what it was trained on, with `visits` and `loss`.
         config: of the run.
-        data: where the samples are, if not where the table says.
     """
     kinds = kinds_of_run(table)
     names = {"class": config.classes, "group": config.groups}
     sections: list[Section | None] = [
         training_section(history, table, names),
-        pictures_section(table, kinds, data) if kinds else None,
+        pictures_section(table, kinds) if kinds else None,
         provenance_section(table.meta, rebuild(table.meta, None, config)),
     ]
     return Report(

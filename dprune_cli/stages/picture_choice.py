@@ -17,7 +17,7 @@ from dprune_cli.io.table_view import TableView
 from dprune_cli.metrics.coverage import sort_strata
 from dprune_cli.metrics.ranking import choose
 from dprune_cli.stages.score_columns import Difficulty, find_difficulty, find_suspicion, read_values
-from dprune_cli.stages.select import REASONS, Selection
+from dprune_cli.stages.select import RANDOM, Selection
 from dprune_cli.stages.select_strata import ties_among
 from dprune_cli.stages.selection_cuts import find_cuts
 
@@ -36,7 +36,8 @@ class Kind:
         meaning: what a reader should know of it, in a sentence.
         order: (N,) the smallest value comes first; NaN for samples that are not of this kind. None for
             a seeded random order of those `among`.
-        among: (N,) the samples that are of this kind; None for all that have an order.
+        among: (N,) the samples that are of this kind; None for all that have an order. Samples that cannot
+            be used are of no kind, whatever it says of them.
     """
 
     name: str
@@ -50,7 +51,8 @@ class Shares:
     """How many pictures there are room for.
 
     Attributes:
-        strata: numbers of the classes or groups that are shown, ascending.
+        strata: numbers of the classes or groups that are shown: all of them ascending, of too many the
+            worst first.
         kinds: of each, the first so many kinds are shown that it has samples of.
         each: pictures of a kind and stratum, at most.
         present: how many classes or groups there are, shown or not.
@@ -128,8 +130,8 @@ def _first(rows: NDArray[Any], kind: Kind, count: int, hashes: KeyHashes) -> lis
 def kinds_of_selection(found: Selection) -> list[Kind]:
     """Why samples of a selection are worth a look; the most telling kinds first."""
     table, keep = found.table, found.keep
-    dropped = (found.outcomes != REASONS.index("status")) & ~keep
-    kinds = _by_difficulty(table, keep, dropped)
+    dropped = ~keep
+    kinds = _by_difficulty(table, keep, dropped, drawn=_is_drawn(table))
     kinds += _suspects(table)
     cuts = find_cuts(found)
     if cuts is not None:
@@ -139,7 +141,15 @@ def kinds_of_selection(found: Selection) -> list[Kind]:
     return kinds
 
 
-def _by_difficulty(table: TableView, keep: NDArray[np.bool_], dropped: NDArray[np.bool_]) -> list[Kind]:
+def _is_drawn(table: TableView) -> bool:
+    """Whether samples were drawn at random, whatever their scores."""
+    step = table.meta.last_step("select")
+    return RANDOM in (step.get("by"), step.get("pick"))
+
+
+def _by_difficulty(
+    table: TableView, keep: NDArray[np.bool_], dropped: NDArray[np.bool_], *, drawn: bool
+) -> list[Kind]:
     hard = find_difficulty(table)
     if hard is None:
         return [
@@ -148,9 +158,16 @@ def _by_difficulty(table: TableView, keep: NDArray[np.bool_], dropped: NDArray[n
         ]
     order = _hardest_first(table, hard)
     end = f"{hard.end} {hard.column}"
+    first, last = f"the hardest: {end}", f"the easiest: the other end of {end}"
+    if drawn:
+        chance = "Samples were drawn at random, and {} only sorts these pictures. Of those {}, {}".format
+        return [
+            Kind("hardest kept", chance(hard.column, "kept", first), order, keep),
+            Kind("easiest dropped", chance(hard.column, "dropped", last), -order, dropped),
+        ]
     return [
-        Kind("hardest kept", f"kept, and the hardest: {end}", order, keep),
-        Kind("easiest dropped", f"dropped, and the easiest: the other end of {end}", -order, dropped),
+        Kind("hardest kept", f"kept, and {first}", order, keep),
+        Kind("easiest dropped", f"dropped, and {last}", -order, dropped),
     ]
 
 
@@ -168,17 +185,16 @@ def kinds_of_run(table: TableView) -> list[Kind]:
     return _suspects(table)
 
 
-def kinds_of_predictions(table: TableView, ok: NDArray[np.bool_], right: NDArray[np.bool_]) -> list[Kind]:
+def kinds_of_predictions(table: TableView, right: NDArray[np.bool_]) -> list[Kind]:
     """Why samples that a model was evaluated on are worth a look.
 
     Args:
         table: N rows with `loss`.
-        ok: (N,) those that were predicted.
         right: (N,) those whose prediction is the label.
     """
     loss = read_values(table, "loss")
     return [
-        Kind("confident mistakes", "predicted wrong with the highest loss", -loss, ok & ~right),
+        Kind("confident mistakes", "predicted wrong with the highest loss", -loss, ~right),
         Kind("barely right", "predicted right with the highest loss", -loss, right),
     ]
 

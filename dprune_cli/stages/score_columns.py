@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dprune_cli.core.budget import parse_budget
 from dprune_cli.core.errors import DpruneError
 from dprune_cli.core.progress import Silent
+from dprune_cli.core.seeds import numpy_rng
 from dprune_cli.io.arrow import to_numpy
 from dprune_cli.io.table_view import TableView
 from dprune_cli.metrics.agreement import overlaps, rank_correlations
@@ -22,6 +23,8 @@ from dprune_cli.stages.select_cutoff import hard_end
 LOSS = "loss"
 # Ranks of more samples than these would say the same, and take long.
 MOST_RANKED = 200_000
+# Numbers that name something, whatever they are ranked by.
+_IDS = ("label", "group", "pred")
 # Tried in this order where the selection itself does not go by difficulty.
 _WELL_KNOWN = ("aum", "el2n")
 
@@ -41,12 +44,12 @@ class Agreement:
     Attributes:
         columns: K names.
         correlation: (K, K) rank correlations, NaN where undefined.
-        every: only every so many-th row was ranked.
+        drawn: how many rows were ranked, which were drawn at random; None for all.
     """
 
     columns: list[str]
     correlation: NDArray[np.float64]
-    every: int
+    drawn: int | None
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,12 @@ class KeptSets:
 
 
 def score_columns(table: TableView) -> list[str]:
-    """Number columns that are scores: those that the table describes, the one selected by, and the loss."""
+    """Number columns that are scores: those that the table describes, the one selected by, and the loss.
+
+    Ids of classes and groups are none, even if the samples were selected by them.
+    """
     by = table.meta.last_step("select").get("by")
-    wanted = {*table.meta.scores, LOSS, by}
+    wanted = {*table.meta.scores, LOSS, by} - {*_IDS}
     return [item.name for item in table.schema if item.name in wanted and _is_number(item.type)]
 
 
@@ -117,10 +123,17 @@ def find_suspicion(table: TableView) -> Difficulty | None:
 
 def correlate_columns(table: TableView) -> Agreement | None:
     """Rank correlations between all score columns; None if there are not two."""
-    every = max(1, -(-len(table) // MOST_RANKED))
     columns = score_columns(table)
-    values = [read_values(table, name)[::every].copy() for name in columns]
-    return Agreement(columns, rank_correlations(values), every) if len(columns) > 1 else None
+    if len(columns) < 2:
+        return None
+    some: slice | NDArray[np.int64] = slice(None)
+    drawn = None
+    if len(table) > MOST_RANKED:
+        # Not every so many-th row: classes may take turns in a table.
+        drawn = MOST_RANKED
+        some = np.sort(numpy_rng(0, "rank correlation").choice(len(table), drawn, replace=False))
+    values = [read_values(table, name)[some] for name in columns]
+    return Agreement(columns, rank_correlations(values), drawn)
 
 
 def compare_kept(found: Selection) -> KeptSets | None:
@@ -133,7 +146,7 @@ def compare_kept(found: Selection) -> KeptSets | None:
     if not others or "by" not in step:
         return None
     plain = table.without("keep", "reason", "weight")
-    columns, sets, left_out = [f"this selection ({step['by']})"], [found.keep], dict[str, str]()
+    columns, sets, left_out = ["this selection"], [found.keep], dict[str, str]()
     for name in others:
         request = SelectRequest(
             by=name,

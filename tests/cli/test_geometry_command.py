@@ -130,7 +130,8 @@ def test_a_picture_beside_the_other_outputs(trained_run, image_folder, table, tm
     assert "geometry" not in json.loads(done.out)
     assert len(pq.read_table(tmp_path / "p.parquet")) == 40
     with Image.open(tmp_path / "a.png") as picture:
-        assert picture.size == (1350, 1125) and len(picture.convert("RGB").getcolors(10**6)) > 10
+        assert picture.size[0] == 1350 and 600 <= picture.size[1] <= 1400
+        assert len(picture.convert("RGB").getcolors(10**6)) > 10
     must(*words, "--tsne", tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     (tmp_path / "a.png").write_bytes(b"")

@@ -13,6 +13,7 @@ import pytest
 from commands import ENVIRONMENT, QUICK, call, must
 from graded import SCORES, write
 
+from dprune_cli.cli.app import run
 from dprune_cli.report import figures
 
 
@@ -125,10 +126,11 @@ def test_a_run_and_its_evaluation(tmp_path, shard_folder, validation_shards):
         assert title in text
     assert "--sampler rcap" in text
     page = tmp_path / "evaluate.html"
-    must("evaluate", run, run, validation_shards, "--group-field place --report", page, "-q")
+    must("evaluate", run, run, validation_shards, "--geometry --group-field place --report", page, "-q")
     text = text_of(page)
     for title in ("Over 2 runs", "Recall of every class", "Accuracy of every group", "Spread of the loss"):
         assert title in text
+    assert text.count("How classes lie in the embedding of") == 2
     assert "confident mistakes" in text and "dprune evaluate" in text and "dprune train" in text
 
 
@@ -150,3 +152,13 @@ def test_a_selection_without_a_report_imports_nothing_for_one(tmp_path):
         [sys.executable, "-c", code, *words], capture_output=True, text=True, env=ENVIRONMENT
     )
     assert found.stdout.split("\n")[0] == "0 [] False", found.stderr
+
+
+@pytest.mark.usefixtures("quick_plots")
+def test_a_report_alone_is_enough_on_a_terminal(tmp_path, shard_table, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    words = ["select", str(shard_table), "--by", "random", "--keep", "5", "-q"]
+    assert run([*words, "--report", str(tmp_path / "r.html")]) == 0
+    assert (tmp_path / "r.html").exists()
+    # Without one, the table would be what is asked for, and a terminal gets none.
+    assert run(words) == 2

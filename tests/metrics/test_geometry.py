@@ -180,3 +180,11 @@ def test_it_says_how_far_it_is(monkeypatch):
     steps = []
     found(np.arange(10.0), [0] * 6 + [1] * 4, advance=lambda done, total: steps.append((done, total)))
     assert steps == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_clusters_far_from_the_origin_keep_their_digits_too():
+    """Squares of 1e12 would lose the last of them even in double precision."""
+    rng = np.random.default_rng(4)
+    label = np.repeat([0, 1, 2], [30, 20, 10])
+    points = 0.01 * rng.normal(size=(60, 5)) + 0.1 * label[:, None]
+    assert found(points + 1e6, label).as_json() == pytest.approx(expected(points, label), rel=1e-6)

@@ -21,6 +21,19 @@ def test_counts_get_a_bin_each():
     assert found.edges.tolist() == [-0.5, 0.5, 1.5, 2.5] and found.everything.tolist() == [1, 0, 2]
 
 
+def test_counts_get_a_bin_each_only_if_there_are_enough_bins():
+    everything = np.ones(5, bool)
+    assert compare_spread(np.arange(5.0), everything, bins=5).edges.tolist() == [
+        -0.5,
+        0.5,
+        1.5,
+        2.5,
+        3.5,
+        4.5,
+    ]
+    assert compare_spread(np.arange(5.0), everything, bins=4).edges.tolist() == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("value", [0.3, -7.25, 0.0, 1e300, 1e-300, 7.0])
 def test_equal_values_are_in_one_bin(value):
     found = compare_spread(np.full(3, value), np.ones(3, bool))

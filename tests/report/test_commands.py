@@ -167,3 +167,15 @@ def test_a_run_on_features_has_a_head_and_no_model():
     )
     (found,) = rebuild(TableMeta(steps=[step("train", epochs=5)]), "run", config)
     assert found[0] == "dprune train --from-features f.parquet --head 64,32 --epochs 5 -o run"
+
+
+def test_what_was_pruned_is_pruned_again_by_one_command(tmp_path, monkeypatch, image_folder):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    options = "--model tiny --epochs 1 --lr 0.03 --batch-size 8 --image-size 8 --seed 2 --keep 50%"
+    type_in(["prune", str(image_folder), *options.split(), "--no-report", "-o", "small"])
+    ((line, _),) = rebuild(open_table("small/kept.parquet").meta)
+    program, *words = shlex.split(line)
+    assert program == "dprune" and words[0] == "prune" and "0.03" in words
+    type_in([*words, "--no-report"])
+    assert (tmp_path / "smaller/kept.parquet").read_bytes() == (tmp_path / "small/kept.parquet").read_bytes()

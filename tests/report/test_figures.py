@@ -101,3 +101,18 @@ def test_points_and_cells_without_a_value_are_left_out():
 def test_long_names_are_shortened():
     svg = figures.lines([1], [("x" * 500, [1]), ("y", [2])], ("epoch", "loss"))
     assert "x" * 100 not in svg
+
+
+def test_names_that_look_like_markup_of_a_plot_are_kept_as_they_are():
+    names = ["font-family: a", ' id="q"', "#010203", "url(#x)", 'href="#x"', "<metadata>"]
+    svg = figures.lines([1, 2], [(name, [0.0, 1.0]) for name in names], ("epoch", "loss"))
+    texts = [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("text")]
+    assert set(names) <= set(texts)
+
+
+def test_settings_of_the_user_change_nothing():
+    before = figures.lines([1, 2], [("a", [0.0, 1.0])], ("epoch", "loss"))
+    user = {"text.usetex": True, "font.size": 60, "axes.labelsize": 60, "font.family": "serif"}
+    with matplotlib.rc_context(user):
+        assert figures.lines([1, 2], [("a", [0.0, 1.0])], ("epoch", "loss")) == before
+        assert matplotlib.rcParams["text.usetex"]

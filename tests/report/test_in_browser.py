@@ -180,6 +180,9 @@ def test_rows_are_found_by_their_names(reader, long):
     assert column(reader, 1)[0] == "class 999" and len(column(reader, 1)) == 11
     field.send_keys(Keys.BACKSPACE * 9)
     assert len(column(reader, 1)) == 25 and reader.one("output").text == "1,000 rows"
+    # Not only by how they begin.
+    field.send_keys("ss 99")
+    assert len(column(reader, 1)) == 11
 
 
 def pictures(reader):

@@ -28,12 +28,12 @@ def test_a_row_a_class_with_what_is_known_of_it():
         left([8, 4, 1, 0], [4, 1, 1, 0], ["ant", "<b>", "cat", "dog"]), [0.5, None, 1.0, None]
     )
     (grid,) = blocks(found, Grid)
-    assert [column.name for column in grid.columns] == ["class", "available", "kept", "density", "recall"]
+    assert [column.name for column in grid.columns] == ["class", "kept", "density", "recall", "available"]
     assert grid.rows == [
-        ["ant", 8, 4, 0.5, 0.5],
-        ["<b>", 4, 1, 0.25, None],
-        ["cat", 1, 1, 1.0, 1.0],
-        ["dog", 0, 0, None, None],
+        ["ant", 4, 0.5, 0.5, 8],
+        ["<b>", 1, 0.25, None, 4],
+        ["cat", 1, 1.0, 1.0, 1],
+        ["dog", 0, None, None, 0],
     ]
 
 
@@ -71,6 +71,22 @@ def test_empty_and_nearly_empty_classes_are_named_and_whole_ones_are_not():
     assert blocks(section, Grid)[0].marked == {1, 2, 5}
 
 
+def test_where_few_are_usual_only_what_stands_out_is_marked():
+    # 4 of 12 are kept of 30 classes, 8 of 24 of another 10, and of two much less.
+    section = kept_section(left([12] * 30 + [24] * 10 + [50, 9], [4] * 30 + [8] * 10 + [1, 0]), None)
+    empty, few, thin = blocks(section, Warnings)[0].lines
+    assert empty.startswith("nothing is kept of c41;")
+    assert few.startswith("fewer than 5 samples are kept of 30 classes: c0, ")
+    assert "c7 and 22 more, too many to mark; quotas" in few
+    assert thin.startswith("less than a tenth of the common density (30.5 %) is kept of c40;")
+    assert blocks(section, Grid)[0].marked == {40, 41}
+
+
+def test_of_few_classes_the_small_ones_are_marked_however_many():
+    section = kept_section(left([12] * 8 + [100], [4] * 8 + [40]), None)
+    assert blocks(section, Grid)[0].marked == set(range(8))
+
+
 def test_nothing_is_said_where_all_is_well():
     assert not blocks(kept_section(left([10, 20], [5, 10]), None), Warnings)
 
@@ -91,4 +107,12 @@ def test_of_very_many_only_the_thinnest_are_listed(by):
     grid = blocks(found, Grid)[0]
     assert len(grid.rows) == MOST_ROWS and grid.rows[-1][0] == f"c{MOST_ROWS - 1}"
     assert f"of {strata:,}" in grid.caption and 0 in grid.marked
-    assert not any(math.isnan(row[3]) for row in grid.rows)
+    assert not any(math.isnan(row[2]) for row in grid.rows)
+
+
+def test_of_very_many_those_that_had_nothing_come_last():
+    absent = [0] * MOST_ROWS
+    section = kept_section(left([*absent, 4, 8], [*absent, 2, 7]), [*absent, None, 0.5])
+    grid = blocks(section, Grid)[0]
+    assert [row[:3] for row in grid.rows[-2:]] == [[f"c{MOST_ROWS}", 2, 0.5], [f"c{MOST_ROWS + 1}", 7, 0.875]]
+    assert grid.rows[0] == ["c0", 0, None, 0.0, 0] and grid.rows[-2][3] is None

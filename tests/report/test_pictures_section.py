@@ -103,3 +103,12 @@ def test_where_there_is_little_room_the_worst_classes_are_shown(tmp_path, monkey
     assert gallery.names == ["dog"] and gallery.caption.startswith(
         "1 of 4 classes are shown, the worst ones."
     )
+
+
+@pytest.mark.parametrize("by", ["label", "pred", "group"])
+def test_a_selection_by_an_id_shows_pictures_too(tmp_path, by):
+    table = select_from(write_shards(tmp_path / "images"), group_field="place").table
+    found = select(table, SelectRequest(by=by, keep=parse_budget("10")), Silent())
+    gallery = section_of(found).blocks[0]
+    assert isinstance(gallery, Gallery)
+    assert set(gallery.pictures[0].facts) == {"group", "predicted", "kept", "grade"}

@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow as pa
 from toy_selection import LABELS, SCORES, toy_selection, toy_table
 
+from dprune_cli.report import figures
 from dprune_cli.report.blocks import Grid
 from dprune_cli.report.score_section import score_section
+from dprune_cli.stages import score_columns
 
 
 def by_title(found):
@@ -56,3 +58,11 @@ def test_a_column_with_nan_is_shown_as_far_as_it_goes():
 
 def test_a_table_without_scores_has_no_section():
     assert score_section(toy_selection(by="random", table=toy_table({}))) is None
+
+
+def test_it_is_said_if_only_some_samples_were_ranked(monkeypatch):
+    monkeypatch.setattr(figures, "draw", lambda *_, **__: "<svg></svg>")
+    said = " 10 samples were looked at, drawn at random."
+    assert said not in by_title(toy_selection())["Rank correlation of the scores"].caption
+    monkeypatch.setattr(score_columns, "MOST_RANKED", 10)
+    assert by_title(toy_selection())["Rank correlation of the scores"].caption.endswith(said)

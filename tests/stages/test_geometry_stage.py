@@ -169,6 +169,26 @@ def test_odd_points_have_places(points):
     assert place.shape == (len(points), 2) and np.isfinite(place).all()
 
 
+def test_a_plane_begins_with_the_first_two_principal_components(monkeypatch):
+    class Begun:
+        """A t-SNE that stays where it begins."""
+
+        def __init__(self, size, *, init, perplexity, **_):
+            self.begin = init
+            assert size == 2 and perplexity == 1
+
+        def fit_transform(self, parts):
+            assert parts.shape == (4, 3)
+            return self.begin
+
+    monkeypatch.setattr("sklearn.manifold.TSNE", Begun)
+    # About (5, 5, 5): 6 across, 3 up, nothing in depth.
+    place = lay_out(np.array([[8.0, 5, 5], [2, 5, 5], [5, 6.5, 5], [5, 3.5, 5]]))
+    # The deviation of 1, -1, 0, 0 is the root of a half.
+    expected = 1e-4 * np.sqrt(2) * np.array([[1, 0], [1, 0], [0, 0.5], [0, 0.5]])
+    assert np.abs(place) == pytest.approx(expected) and (place.sum(0) == pytest.approx(0, abs=1e-12))
+
+
 def plane_of(classes, kept, **options):
     """A plane of unequal classes with these names."""
     label = np.repeat(np.arange(len(classes)), np.arange(len(classes)) % 3 + 1)
@@ -219,6 +239,8 @@ def test_the_same_plane_is_the_same_file(tmp_path, suffix):
     for name in ("one", "two"):
         write_picture(plane, tmp_path / f"{name}.{suffix}")
     version = matplotlib.__version__.encode()
+    with matplotlib.rc_context({"text.usetex": True, "font.size": 60, "figure.facecolor": "red"}):
+        write_picture(plane, tmp_path / f"two.{suffix}", force=True)
     first, second = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("one", "two"))
     assert first == second and b"Created with" not in first and version not in first
     assert sorted(path.name for path in Path(tmp_path).iterdir()) == [f"one.{suffix}", f"two.{suffix}"]

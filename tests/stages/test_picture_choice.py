@@ -46,6 +46,19 @@ def test_the_hard_end_may_be_the_low_one():
     assert found[0, "easiest dropped"][:2] == ["k03", "k04"]
 
 
+def test_only_a_random_selection_says_that_hardness_sorts_but_did_not_choose():
+    for found, drawn in (
+        (toy_selection(), False),
+        (toy_selection(by="random"), True),
+        (toy_selection(pick="random"), True),
+        (toy_selection(pick="weighted"), False),
+    ):
+        hardest, easiest, *_ = kinds_of_selection(found)
+        for kind, said in ((hardest, "the hardest: high"), (easiest, "the easiest: the other end of high")):
+            assert ("drawn at random" in kind.meaning) == drawn and said in kind.meaning
+        assert ("grade only sorts these pictures" in hardest.meaning) == drawn
+
+
 def test_a_random_selection_goes_by_another_score_and_has_no_cut():
     assert {kind for _, kind in chosen(toy_selection(by="random"))} == {
         "hardest kept",
@@ -58,6 +71,8 @@ def test_without_any_score_some_of_each_are_drawn():
     found = chosen(toy_selection(by="random", table=toy_table({})), each=3)
     assert {kind for _, kind in found} == {"kept", "dropped"}
     assert len(found[0, "kept"]) <= 3 and set(found[0, "kept"]) <= set(KEYS[:8])
+    # What cannot be used is not dropped.
+    assert not any("k13" in keys for keys in found.values())
 
 
 def test_the_order_of_rows_changes_nothing_even_if_all_values_are_equal():
@@ -89,7 +104,7 @@ def test_confident_mistakes_and_what_is_barely_right():
     table = toy_table(loss=loss)
     ok = np.array(STATUS) == "ok"
     right = ok & (np.arange(14) % 3 == 0)
-    kinds = kinds_of_predictions(table, ok, right)
+    kinds = kinds_of_predictions(table, right)
     found = choose_rows(table, strata_of(table, "class"), kinds, Shares([0, 1, 2], 2, 2, 3))
     assert found[0, "confident mistakes"] == [7, 5, 4, 2] and found[0, "barely right"] == [6, 3, 0]
     assert found[2, "barely right"] == [12] and (2, "confident mistakes") not in found

@@ -95,3 +95,25 @@ def test_a_table_that_does_not_say_where_samples_are(tmp_path):
 def test_no_rows_need_no_data(tmp_path):
     table = table_of(write_folder(tmp_path / "images")).without("shard")
     assert read_thumbnails(table, np.array([], np.int64), (), 1) == {}
+
+
+@pytest.mark.parametrize(("room", "share"), [(100, 90), (1, 3000)])
+def test_pictures_share_the_bytes_of_a_page(tmp_path, monkeypatch, room, share):
+    """Of 9,000 bytes, among as many as there will be, or as are read at a time if those are more."""
+    given = []
+    monkeypatch.setattr(pictures, "MOST_BYTES", 9000)
+    monkeypatch.setattr(pictures, "_thumbnail", lambda raw, side, most: given.append(most))
+    assert read_thumbnails(table_of(write_folder(tmp_path / "images")), np.arange(3), (), room) == {}
+    assert given == [share] * 3
+
+
+@pytest.mark.parametrize("write", [write_folder, write_shards])
+def test_an_image_of_too_many_bytes_has_no_thumbnail(write, tmp_path, monkeypatch):
+    folder = write(tmp_path / "images")
+    table = table_of(folder)
+    originals = write_folder(tmp_path / "originals")
+    sizes = np.array([(originals / f"{key}.png").stat().st_size for key in table.data["key"].to_pylist()])
+    most = int(np.median(sizes))
+    monkeypatch.setattr(pictures, "MAX_BYTES", most)
+    found = read_thumbnails(table, np.arange(40), (), 40)
+    assert sorted(found) == np.flatnonzero(sizes <= most).tolist() and 0 < len(found) < 40
