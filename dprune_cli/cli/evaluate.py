@@ -99,7 +99,7 @@ def command(
 
         write_report(evaluate_report(found), report, force=force)
     if tsne is not None and found[0].embedded is not None and found[0].embedded.plane is not None:
-        from dprune_cli.report.tsne import write_picture
+        from dprune_cli.report.tsne_plot import write_picture
 
         write_picture(found[0].embedded.plane, tsne, force=force)
     if json:
@@ -140,7 +140,7 @@ def _look_at(
     if table == "-" and "-" in data:
         raise UsageError("DATA and --table cannot both come from standard input")
     if tsne is not None:
-        from dprune_cli.report.tsne import check_picture
+        from dprune_cli.report.tsne_plot import check_picture
 
         if len(runs) > 1:
             raise UsageError("--tsne draws the embedding of one run; evaluate the runs apart")

@@ -76,7 +76,7 @@ def command(
 ) -> None:
     """Make DATA smaller in one line: score, evaluate, quota, select, with defaults, and a report."""
     from dprune_cli.core.budget import parse_budget
-    from dprune_cli.report.cards import write_cards
+    from dprune_cli.report.cards.write import write_cards
     from dprune_cli.report.page import write_report
     from dprune_cli.report.prune_report import prune_report
     from dprune_cli.stages.inputs import check_errors, report_bad

@@ -163,7 +163,7 @@ def _describe(found: Selection, terminal: Terminal) -> Describe:
     """What `--card` writes into the folders of samples."""
     from functools import partial
 
-    from dprune_cli.report.cards import write_cards
+    from dprune_cli.report.cards.write import write_cards
 
     return partial(write_cards, found=found, progress=terminal)
 

@@ -19,7 +19,7 @@ from dprune_cli.report.kept_section import MOST_ROWS, known
 from dprune_cli.report.pictures_section import pictures_section
 from dprune_cli.report.provenance import provenance_section, run_commands
 from dprune_cli.report.select_report import name_data
-from dprune_cli.report.written import shortened
+from dprune_cli.report.wording import shortened
 from dprune_cli.stages.evaluate import Evaluation, over_seeds
 from dprune_cli.stages.picture_choice import kinds_of_predictions
 from dprune_cli.stages.score_columns import read_values

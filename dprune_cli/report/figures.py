@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dprune_cli.report.labels import place_labels, text_width
 from dprune_cli.report.plotting import own_settings
-from dprune_cli.report.written import shortened
+from dprune_cli.report.wording import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dprune_cli.metrics.geometry import Geometry
 from dprune_cli.report.blocks import Block, Column, Facts, Figure, Grid, Section, Value
 from dprune_cli.report.figures import draw
-from dprune_cli.report.tsne import paint_plane, say_share, size_of
+from dprune_cli.report.tsne_plot import paint_plane, say_share, size_of
 from dprune_cli.stages.evaluate import Evaluation
 from dprune_cli.stages.geometry import Embedded
 from dprune_cli.stages.tsne import Plane

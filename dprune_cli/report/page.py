@@ -17,8 +17,8 @@ from dprune_cli.core.errors import UsageError
 from dprune_cli.io.outputs import STDOUT, check_output, whole_file
 from dprune_cli.io.remote import Place
 from dprune_cli.report.blocks import Report
-from dprune_cli.report.drawn import draw_sections
-from dprune_cli.report.written import shortened, visible, written
+from dprune_cli.report.views import draw_sections
+from dprune_cli.report.wording import shortened, visible, written
 
 if TYPE_CHECKING:
     from jinja2 import Environment

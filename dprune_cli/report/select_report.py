@@ -17,7 +17,7 @@ from dprune_cli.report.pictures_section import pictures_section
 from dprune_cli.report.provenance import provenance_section
 from dprune_cli.report.score_section import score_section
 from dprune_cli.report.training_section import History, training_section
-from dprune_cli.report.written import shortened
+from dprune_cli.report.wording import shortened
 from dprune_cli.stages.picture_choice import kinds_of_selection
 from dprune_cli.stages.select import Left, Selection, find_left
 

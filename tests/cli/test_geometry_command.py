@@ -100,7 +100,7 @@ def test_what_is_refused(trained_run, image_folder, table, tmp_path, monkeypatch
 def test_pictures_need_matplotlib(trained_run, image_folder, tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        "dprune_cli.report.tsne.find_spec", lambda name: None if name == "matplotlib" else find(name)
+        "dprune_cli.report.tsne_plot.find_spec", lambda name: None if name == "matplotlib" else find(name)
     )
     done = call("evaluate", trained_run, image_folder, "--tsne", tmp_path / "a.png")
     assert done.code == 2 and "--tsne needs matplotlib; pip install matplotlib" in done.line

@@ -17,7 +17,7 @@ from PIL import Image
 from dprune_cli.io.table_meta import TableMeta
 from dprune_cli.io.tar_plan import Shard
 from dprune_cli.metrics.coverage import Coverage
-from dprune_cli.report.subject import Subject
+from dprune_cli.report.cards.subject import Subject
 from dprune_cli.stages.select import Left
 
 NAMES = ["1e3", "<b>&amp; |*x*| `c`", "a: b # c", "no", 'say "hi" it\'s é🦆']

@@ -24,11 +24,11 @@ from PIL import Image
 from dprune_cli.core.progress import Silent
 from dprune_cli.io.tar_plan import Shard
 from dprune_cli.metrics.coverage import Coverage
-from dprune_cli.report.croissant import describe_folder, describe_shards
-from dprune_cli.report.data_card import card_of_folder, card_of_shards
-from dprune_cli.report.front_matter import front_matter
-from dprune_cli.report.markdown import fenced, plain
-from dprune_cli.report.subject import Subject
+from dprune_cli.report.cards.croissant import describe_folder, describe_shards
+from dprune_cli.report.cards.data_card import card_of_folder, card_of_shards
+from dprune_cli.report.cards.front_matter import front_matter
+from dprune_cli.report.cards.markdown import fenced, plain
+from dprune_cli.report.cards.subject import Subject
 from dprune_cli.stages.output_contents import (
     FolderContents,
     ShardContents,

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dprune_cli.metrics.geometry import Geometry
-from dprune_cli.report import tsne
+from dprune_cli.report import tsne_plot
 from dprune_cli.report.blocks import Facts, Figure, Grid
 from dprune_cli.report.geometry_section import geometry_section
 from dprune_cli.stages.geometry import Embedded
@@ -85,7 +85,7 @@ def test_measures_and_picture_stand_together():
 
 @pytest.mark.parametrize(("wide", "high"), [(4.0, 3.0), (1.0, 1.0), (2.0, 1.0)])
 def test_the_height_of_a_picture_is_that_of_its_points(tmp_path, wide, high):
-    tsne.write_picture(plane(wide, high), tmp_path / "a.png")
+    tsne_plot.write_picture(plane(wide, high), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         ink = np.asarray(picture.convert("HSV"))[..., 1] > 60
     rows = np.flatnonzero(ink[:, : 7 * 150].any(1))
@@ -93,11 +93,13 @@ def test_the_height_of_a_picture_is_that_of_its_points(tmp_path, wide, high):
 
 
 def test_points_without_any_extent_have_a_picture_too():
-    assert tsne.size_of(plane(0.0, 0.0), 9.0)[1] == pytest.approx(tsne.size_of(plane(1, 1), 9.0)[1], rel=0.05)
-    assert tsne.size_of(plane(0.0, 1.0), 9.0) and tsne.size_of(plane(1.0, 0.0), 9.0)[1] > 3
+    assert tsne_plot.size_of(plane(0.0, 0.0), 9.0)[1] == pytest.approx(
+        tsne_plot.size_of(plane(1, 1), 9.0)[1], rel=0.05
+    )
+    assert tsne_plot.size_of(plane(0.0, 1.0), 9.0) and tsne_plot.size_of(plane(1.0, 0.0), 9.0)[1] > 3
 
 
 def test_dropped_samples_are_fainter_than_kept_ones():
-    dropped, kept = tsne.draw(plane()).axes[0].collections
+    dropped, kept = tsne_plot.draw(plane()).axes[0].collections
     assert dropped.get_sizes()[0] < kept.get_sizes()[0] and dropped.get_alpha() < 0.6
     assert kept.get_alpha() is None

@@ -11,9 +11,9 @@ from toy_report import SVG, class_gallery, class_grid, jpeg, whole_report
 
 from dprune_cli.core.errors import DpruneError, UsageError
 from dprune_cli.report.blocks import Column, Grid, Picture, Report, Section
-from dprune_cli.report.drawn import draw_cell, draw_grid, draw_sections
 from dprune_cli.report.page import check_report, render, write_report
-from dprune_cli.report.written import visible, written
+from dprune_cli.report.views import draw_cell, draw_grid, draw_sections
+from dprune_cli.report.wording import visible, written
 
 VOID = {"meta", "link", "img", "input", "br", "path"}
 

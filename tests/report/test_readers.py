@@ -24,8 +24,8 @@ from described import NAMES, digest, python_of, run_webdataset, select, subject_
 from PIL import Image
 
 from dprune_cli.core.progress import Silent
-from dprune_cli.report.croissant import describe_shards
-from dprune_cli.report.data_card import card_of_shards
+from dprune_cli.report.cards.croissant import describe_shards
+from dprune_cli.report.cards.data_card import card_of_shards
 from dprune_cli.stages.output_contents import look_into_shards
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from dprune_cli.report.blocks import Block, Column, Figure, Gallery, Grid, Picture, Report, Value
-from dprune_cli.report.written import as_number, is_unknown, written
+from dprune_cli.report.wording import as_number, is_unknown, written
 
 # More rows than these are found by a filter, and shown when the reader asks for them.
 LONG = 25

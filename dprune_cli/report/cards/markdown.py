@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-from dprune_cli.report.written import visible
+from dprune_cli.report.wording import visible
 
 # `&`, `<` and `>` become entities; readers differ in whether a backslash takes their meaning away.
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:@^=])")

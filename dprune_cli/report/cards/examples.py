@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from dprune_cli.report.markdown import fenced, plain
-from dprune_cli.report.subject import Subject
+from dprune_cli.report.cards.markdown import fenced, plain
+from dprune_cli.report.cards.subject import Subject
 from dprune_cli.stages.output_contents import FolderContents, ShardContents
 
 _CROISSANT = """\

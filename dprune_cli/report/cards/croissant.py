@@ -12,7 +12,7 @@ from typing import Any
 
 from dprune_cli import __version__
 from dprune_cli.io.folder_out import class_folders
-from dprune_cli.report.subject import Subject, written_options
+from dprune_cli.report.cards.subject import Subject, written_options
 from dprune_cli.stages.output_contents import FolderContents, ShardContents
 
 Node = dict[str, Any]

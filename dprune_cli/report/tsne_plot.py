@@ -16,7 +16,7 @@ from dprune_cli.core.errors import UsageError
 from dprune_cli.io.outputs import check_output, whole_file
 from dprune_cli.io.remote import Place
 from dprune_cli.report.plotting import own_settings
-from dprune_cli.report.written import shortened, visible
+from dprune_cli.report.wording import shortened, visible
 from dprune_cli.stages.tsne import Plane
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any
 
 from dprune_cli.core.progress import Progress
 from dprune_cli.io.tar_plan import Shard
-from dprune_cli.report.croissant import describe_folder, describe_shards
-from dprune_cli.report.data_card import card_of_folder, card_of_shards
-from dprune_cli.report.subject import Subject
+from dprune_cli.report.cards.croissant import describe_folder, describe_shards
+from dprune_cli.report.cards.data_card import card_of_folder, card_of_shards
+from dprune_cli.report.cards.subject import Subject
 from dprune_cli.stages.output_contents import look_into_folder, look_into_shards
 from dprune_cli.stages.select import Selection
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dprune_cli.report.front_matter import front_matter
-from dprune_cli.report.markdown import fenced, plain, table
-from dprune_cli.report.reading import read_folder, read_shards
-from dprune_cli.report.subject import Subject, counted
-from dprune_cli.report.written import visible, written
+from dprune_cli.report.cards.examples import read_folder, read_shards
+from dprune_cli.report.cards.front_matter import front_matter
+from dprune_cli.report.cards.markdown import fenced, plain, table
+from dprune_cli.report.cards.subject import Subject, counted
+from dprune_cli.report.wording import visible, written
 from dprune_cli.stages.output_contents import FolderContents, ShardContents
 from dprune_cli.stages.select import Left
 
