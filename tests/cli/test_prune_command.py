@@ -6,6 +6,7 @@ import json
 import os
 import tarfile
 from collections import Counter
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -230,3 +231,69 @@ def test_what_is_wrong_is_said_in_one_line_and_leaves_nothing(arguments, code, s
 
 def test_no_data_is_refused(in_tmp):
     assert "name the DATA" in call("prune", "--keep", "0.5", "-o", "small", "--no-report").line
+
+
+def test_a_stream_becomes_shards_and_is_kept_where_that_is_asked_for(shard_folder, validation_folder, in_tmp):
+    with_names = (shard_folder / "000000.tar").read_bytes()
+    words = ("prune", "-", "--keep", "0.5", *FAST, "--no-report")
+    done = call(*words, "-o", "small", stdin=with_names)
+    assert done.code == 0, done.err
+    assert len(kept_keys(in_tmp / "small")) == 10
+    assert [path.name for path in (in_tmp / "small").glob("*.tar")] == ["000000.tar"]
+    assert not list((in_tmp / "cache").rglob("*.parquet"))
+    # Validation data are no stream, and leave what is kept of it alone.
+    more = ("--spool", "spool", "--val", validation_folder)
+    (in_tmp / "names.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+    done = call(*words, "-o", "other", *more, "--classes", "names.txt", stdin=with_names)
+    assert done.code == 0, done.err
+    assert (in_tmp / "spool" / "stdin.tar").read_bytes() == with_names
+    assert len(read_table("other/validation.parquet")) == 12
+
+
+def test_the_plan_and_the_summary_say_how_much_and_how_well(image_folder, validation_folder, in_tmp):
+    words = ("prune", image_folder, "--keep", "12", "--val", validation_folder, *FAST, "--no-report")
+    done = must(*words, "-o", "small", "--json")
+    assert "40 samples of 4 classes, 12 (30.0 %) to keep by drop" in done.err
+    recall = json.loads(done.out)["recall"]
+    known = {name: value for name, value in recall.items() if value is not None}
+    assert recall["dog"] is None and min(known.values()) < max(known.values())
+    for said, value in (("worst", min(known.values())), ("best", max(known.values()))):
+        # Of classes that are known equally well, the first.
+        name = next(name for name, one in known.items() if one == value)
+        assert f"{said} {100 * value:.1f} % ({name})" in done.err
+
+
+@pytest.mark.parametrize("form", ["image_folder", "shard_folder"])
+def test_a_card_describes_what_is_written_in_its_form(form, request, in_tmp):
+    data = request.getfixturevalue(form)
+    must("prune", data, "--keep", "0.5", "-o", "small", *FAST, "--no-report", "--card")
+    names = {path.name for path in (in_tmp / "small").iterdir()}
+    assert {"README.md", "croissant.json", "kept.parquet"} <= names
+    described = json.loads((in_tmp / "small" / "croissant.json").read_text())
+    files = [one.get("contentUrl") for one in described["distribution"]]
+    assert ("_info.json" in names) == ("000000.tar" in files) == (form == "shard_folder")
+    card = (in_tmp / "small" / "README.md").read_text()
+    for name in CLASSES:
+        assert name in card
+
+
+def test_a_report_that_cannot_be_made_is_an_error_only_if_it_was_asked_for(image_folder, in_tmp):
+    words = ("prune", image_folder, "--keep", "0.5", "-o", "small", *FAST)
+    with mock.patch("dprune_cli.report.page.find_spec", return_value=None):
+        refused = call(*words, "--report")
+        assert refused.code == 2 and "pip install" in refused.line
+        assert not (in_tmp / "small").exists() and not list((in_tmp / "cache").rglob("*.parquet"))
+        done = must(*words)
+    assert "warning: no report will be written: a report needs jinja2 and matplotlib" in done.err
+    assert "look at" not in done.err and not (in_tmp / "small" / "report.html").exists()
+    assert len(kept_keys(in_tmp / "small")) == 20
+
+
+def test_a_report_is_the_same_whether_scores_were_known_or_not(image_folder, in_tmp):
+    words = ("prune", image_folder, "--keep", "0.5", "-o", "small", *FAST, "--report", "--force")
+    # Drawing takes longer than all the rest.
+    with mock.patch("dprune_cli.report.figures.draw", return_value="<svg></svg>"):
+        must(*words)
+        first = contents(in_tmp / "small")
+        assert "scores of an earlier command" in must(*words).err
+    assert contents(in_tmp / "small") == first and str(in_tmp / "small" / "report.html") in first

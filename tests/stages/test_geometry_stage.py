@@ -21,7 +21,7 @@ from dprune_cli.core.errors import DataError
 from dprune_cli.core.progress import Silent
 from dprune_cli.data.augment import normalise
 from dprune_cli.metrics.geometry import Geometry, measure
-from dprune_cli.report.tsne import draw, write_picture
+from dprune_cli.report.tsne_plot import draw, write_picture
 from dprune_cli.stages import geometry as stage
 from dprune_cli.stages.evaluate import EvaluateRequest, evaluate
 from dprune_cli.stages.geometry import GeometryRequest

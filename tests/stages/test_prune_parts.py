@@ -8,21 +8,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from tiny_data import CLASSES, write_folder
+from toy_prune import quick, request
 from toy_stages import Told
 
-from dprune_cli.core.budget import parse_budget
 from dprune_cli.core.config import DataConfig, QueryConfig
 from dprune_cli.core.errors import BudgetError, DataError, UsageError
 from dprune_cli.io.dataset import open_samples
 from dprune_cli.io.samples import recorded_samples
 from dprune_cli.stages.prune_holdout import hold_out, without
-from dprune_cli.stages.prune_job import PruneRequest, plan_job
+from dprune_cli.stages.prune_job import plan_job
 from dprune_cli.stages.prune_method import PruneMethod, method_names, parse_method
 from dprune_cli.stages.prune_scores import train_scores
 from dprune_cli.stages.prune_store import _place, find_scores
 from dprune_cli.stages.prune_trial import estimate
 
-QUICK = QueryConfig(model="tiny", epochs=1, batch_size=8, device="cpu")
+QUICK = quick()
 
 
 def make_samples(sizes, broken=()):
@@ -32,17 +32,6 @@ def make_samples(sizes, broken=()):
     status = samples.status.copy()
     status[list(broken)] = "decode_error"
     return dataclasses.replace(samples, status=status)
-
-
-def request(folder, tmp_path, keep="0.5", method="drop", **options):
-    options = {"query": QUICK, "reading": DataConfig(image_size=8), **options}
-    return PruneRequest(
-        data=[str(folder)],
-        out=str(tmp_path / "out"),
-        keep=parse_budget(keep),
-        method=parse_method(method),
-        **options,
-    )
 
 
 def test_a_tenth_of_every_class_is_held_out_and_nothing_of_a_class_of_four():
