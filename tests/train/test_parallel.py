@@ -112,7 +112,7 @@ def test_several_processes_train_like_one(size):
     np.testing.assert_allclose(together[0][4], alone[4], rtol=0, atol=0.01)
 
 
-@pytest.mark.parametrize("sampler", ["rcap", "drop", *map(slow, OTHER_SAMPLERS)])
+@pytest.mark.parametrize("sampler", ["rcap", slow("drop"), *map(slow, OTHER_SAMPLERS)])
 def test_samplers_choose_for_all_processes(sampler):
     given = ("tiny", sampler, None, 32, 4)
     (alone,), together = run_together(1, train, N, *given), run_together(2, train, N, *given)
@@ -127,7 +127,7 @@ def test_samplers_choose_for_all_processes(sampler):
     assert visits.sum() == sum(row["visited"] for row in shared)
 
 
-@pytest.mark.parametrize("weighter", ["batch_mean", "cdb_w"])
+@pytest.mark.parametrize("weighter", ["cdb_w", slow("batch_mean")])
 def test_weighters_see_the_whole_batch(weighter):
     given = ("tiny", None, weighter)
     (alone,), together = run_together(1, train, N, *given), run_together(2, train, N, *given)
@@ -138,6 +138,7 @@ def train_clipped():
     return train(epochs=1, clip_norm=0.05)
 
 
+@pytest.mark.slow
 def test_gradients_are_clipped_at_the_length_of_their_sum():
     (alone,), together = run_together(1, train_clipped), run_together(2, train_clipped)
     np.testing.assert_allclose(watched(together)[1], watched([alone])[1], rtol=0, atol=1e-4)
