@@ -107,7 +107,8 @@ def command(
         terminal.note(line)
     if dry_run:
         found = Estimate.of_known(job) if is_known(job) else estimate(job, terminal)
-        for line in _cost(job, found):
+        beside = [*([REPORT] if wanted else []), *(["cards"] if card else [])]
+        for line in _cost(job, found, beside):
             terminal.note(line)
         if json:
             print_json({**job.as_json(), **found.as_json()})
@@ -164,14 +165,14 @@ def _plan(job: Job) -> list[str]:
     return lines
 
 
-def _cost(job: Job, found: Estimate) -> list[str]:
-    """What it would take, and what would be written."""
+def _cost(job: Job, found: Estimate, beside: Sequence[str]) -> list[str]:
+    """What it would take, and what would be written: the samples, the tables and what else is asked for."""
     from dprune_cli.data.memory import write_memory
     from dprune_cli.stages.prune_job import KEPT
     from dprune_cli.stages.prune_scores import VALIDATION
 
     shape = "images as class/image, linked where possible" if job.is_folder else "shards"
-    tables = [KEPT, *([VALIDATION] if job.validated else []), REPORT]
+    files = [KEPT, *([VALIDATION] if job.validated else []), *beside]
     takes = (
         f"would take about {_duration(found.decode + found.train)} ({_duration(found.decode)} to decode, "
         f"{_duration(found.train)} to train) and {write_memory(found.memory)} of memory"
@@ -179,7 +180,7 @@ def _cost(job: Job, found: Estimate) -> list[str]:
     return [
         "scores of an earlier command would be taken: nothing would be trained" if found.known else takes,
         f"would write {job.request.out}: {job.kept} samples, about {write_memory(found.output)} ({shape}), "
-        f"and {', '.join(tables)}",
+        f"with {', '.join(files)}",
     ]
 
 

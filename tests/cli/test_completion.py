@@ -133,3 +133,12 @@ def test_completing_imports_nothing_heavy():
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env={**ENVIRONMENT, **shell}, capture_output=True, text=True, check=True)
     assert done.stdout == "el2n\n[]\n"
+
+
+def test_a_parameter_that_is_given_is_not_offered_again():
+    complete = methods_of("score")
+    fresh = {value for value, _ in complete("tdds:")}
+    assert "tdds:window=" in fresh and len(fresh) > 1
+    assert {value for value, _ in complete("tdds:window=3,")} == {
+        f"tdds:window=3,{value.removeprefix('tdds:')}" for value in fresh - {"tdds:window="}
+    }

@@ -167,6 +167,13 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be(image_folder, in_tmp):
         assert said in done.err
 
 
+def test_a_dry_run_names_only_what_is_asked_for(image_folder, in_tmp):
+    plain = must("prune", image_folder, "--keep", "0.25", "-o", "small", *FAST, "--dry-run", "--no-report")
+    assert "with kept.parquet, validation.parquet\n" in plain.err
+    more = must("prune", image_folder, "--keep", "0.25", "-o", "small", *FAST, "--dry-run", "--card")
+    assert "with kept.parquet, validation.parquet, report.html, cards\n" in more.err
+
+
 def test_broken_images_are_reported_and_never_kept(in_tmp):
     folder = write_folder(in_tmp / "images")
     (folder / "ant" / "03.png").write_bytes(b"no image")
